@@ -1,0 +1,2 @@
+"""Data sets in the convention of TensorFlow Datasets; importing this package registers them all."""
+
