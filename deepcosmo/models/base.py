@@ -1,0 +1,68 @@
+"""The one base class: a Keras model whose output is a TFP distribution."""
+
+import keras
+import tensorflow as tf
+
+__all__ = ["ProbabilisticModel"]
+
+
+class _PerExampleMean(keras.losses.Loss):
+    """Reduces per-example losses as Keras does: sample weights, and 1/replicas under `tf.distribute`."""
+
+    def call(self, y_true, y_pred):
+        del y_true
+        return y_pred
+
+
+class ProbabilisticModel(keras.Model):
+    """A Keras model that predicts a distribution over its target, in the target's physical units.
+
+    A subclass defines `call`, which returns tensors, and two methods built on it:
+
+    - `distribution(x)`: the `tfd.Distribution` of the target given the input. Keras cannot return a
+      distribution from `call`, so the layers own the weights and this method builds the distribution.
+    - `loss_per_example(x, y, y_pred)`: shape (batch,); negative log-likelihood unless overridden.
+
+    `model.compile(optimizer)` is all that `fit` needs. `endpoints()` names the functions that the
+    model's SavedModel exposes.
+    """
+
+    def distribution(self, x=None):
+        """The distribution of the target given the input `x`."""
+        raise NotImplementedError
+
+    def loss_per_example(self, x, y, y_pred):
+        """Training loss of each example, shape (batch,), in nats."""
+        raise NotImplementedError
+
+    def endpoints(self):
+        """Exported functions: name -> (function of tensors, list of `tf.TensorSpec`)."""
+        raise NotImplementedError
+
+    def compile(self, optimizer="adam", **kwargs):
+        """As `keras.Model.compile`; the loss is the model's own."""
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        values = self.loss_per_example(x, y, y_pred)
+        loss = _PerExampleMean(name="per_example_mean")(keras.ops.zeros_like(values), values, sample_weight)
+        for regularisation in self.losses:
+            loss = loss + self._aggregate_additional_loss(regularisation)
+        return loss
+
+    # Two repairs for `MultiWorkerMirroredStrategy`, where `fit` of Keras 3 fails: the symbolic build
+    # cannot reduce a per-replica batch, and per-step logs need an axis to be reduced over.
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        if iterator is not None and self._distribute_strategy is not None:
+            _, _, batches = next(iter(iterator))
+            first_replica = self._distribute_strategy.experimental_local_results
+            data_batch = keras.tree.map_structure(lambda v: first_replica(v)[0], next(batches))
+            iterator = None
+        super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
+    def train_step(self, data):
+        return {name: tf.reshape(v, [1]) for name, v in super().train_step(data).items()}
+
+    def test_step(self, data):
+        return {name: tf.reshape(v, [1]) for name, v in super().test_step(data).items()}

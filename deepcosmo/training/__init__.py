@@ -1,0 +1,7 @@
+"""Training by recipe, under any `tf.distribute` strategy, resumable to the same weights."""
+
+from deepcosmo.training.fit import train
+from deepcosmo.training.recipe import Metric, Recipe, Stage, load_recipe
+from deepcosmo.training.strategies import strategy
+
+__all__ = ["Metric", "Recipe", "Stage", "load_recipe", "strategy", "train"]

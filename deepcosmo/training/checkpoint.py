@@ -1,0 +1,64 @@
+"""The state of a training, in one file that is always whole."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["State", "write_atomically"]
+
+
+def write_atomically(path, write):
+    """Calls `write(file)` on a temporary file beside `path`, then renames it onto `path`."""
+    path = Path(path)
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@dataclasses.dataclass
+class State:
+    """Where a training stands at the end of an epoch.
+
+    Attributes:
+        recipe: what must not change between two parts of a training, see `fit.fingerprint`.
+        stage: index of the stage.
+        epoch: epochs of this stage that are done.
+        best: weights with the lowest validation loss of this stage so far.
+        best_loss: that loss.
+        model: the model's variables, seed generators included.
+        optimizer: the optimizer's variables: slots, averages of the weights and the step.
+        history: one dict per epoch, over all stages.
+    """
+
+    recipe: dict
+    stage: int = 0
+    epoch: int = 0
+    best: list = dataclasses.field(default_factory=list)
+    best_loss: float = float("inf")
+    model: list = dataclasses.field(default_factory=list)
+    optimizer: list = dataclasses.field(default_factory=list)
+    history: list = dataclasses.field(default_factory=list)
+
+    _arrays = ("best", "model", "optimizer")
+
+    def save(self, path):
+        """Writes the state to `path`, an `.npz` file, atomically."""
+        arrays = {f"{k}/{i}": v for k in self._arrays for i, v in enumerate(getattr(self, k))}
+        rest = {k: v for k, v in vars(self).items() if k not in self._arrays}
+        write_atomically(path, lambda file: np.savez(file, state=json.dumps(rest), **arrays))
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote."""
+        with np.load(path) as file:
+            state = cls(**json.loads(str(file["state"])))
+            for kind in cls._arrays:
+                count = sum(name.startswith(f"{kind}/") for name in file.files)
+                setattr(state, kind, [file[f"{kind}/{i}"] for i in range(count)])
+        return state

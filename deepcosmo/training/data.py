@@ -1,0 +1,68 @@
+"""Batches of a stage, as a function of the recipe's seed and of the step, never of what ran before."""
+
+import numpy as np
+import tensorflow as tf
+
+__all__ = ["steps_per_epoch", "training_batches", "validation_batches"]
+
+
+def _size(examples):
+    """Number of examples; counted where the dataset does not know it."""
+    size = int(examples.cardinality())
+    if size == tf.data.UNKNOWN_CARDINALITY:
+        size = int(examples.reduce(np.int64(0), lambda count, _: count + 1))
+    if size < 1:
+        raise ValueError("a stage needs a finite dataset with at least one example")
+    return size
+
+
+def _options():
+    # By example, not by file: every worker makes the same global batch and takes its own part of it.
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return options
+
+
+def steps_per_epoch(stage):
+    """Steps of an epoch: as asked for, or one pass over the training data."""
+    return stage.steps_per_epoch or max(1, _size(stage.data("train")) // stage.batch_size)
+
+
+def training_batches(stage, *, seed, first_step):
+    """An endless dataset of training batches.
+
+    The examples form one infinite stream, pass after pass over the data, each pass in its own seeded
+    order. Batch `i` is examples `i * batch_size` to `(i + 1) * batch_size` of it, so a resumed run
+    starts in the middle of the stream.
+
+    Args:
+        stage: the `Stage`.
+        seed: two int32, different for every stage.
+        first_step: the batch to start with.
+    """
+    examples = stage.data("train")
+    size = _size(examples)
+    first_pass, skip = divmod(first_step * stage.batch_size, size)
+
+    def one_pass(number):
+        if stage.shuffle == 1:
+            return examples
+        return examples.shuffle(stage.shuffle, seed=number + int(seed[0]), reshuffle_each_iteration=False)
+
+    batches = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(skip)
+    batches = batches.batch(stage.batch_size, drop_remainder=True)
+    if stage.augment is not None:
+        def augment(step, batch):
+            return stage.augment(batch, tf.random.fold_in(tf.constant(seed, tf.int32), step))
+
+        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step), batches)
+        batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def validation_batches(stage):
+    """All validation examples in order, in batches of the stage's size."""
+    examples = stage.data("validation")
+    _size(examples)
+    return examples.batch(stage.batch_size).prefetch(tf.data.AUTOTUNE).with_options(_options())

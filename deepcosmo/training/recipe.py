@@ -1,0 +1,154 @@
+"""Recipes: everything that determines a published model, as one immutable value."""
+
+import dataclasses
+import difflib
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["Metric", "Recipe", "Stage", "load_recipe"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One measured figure of a model.
+
+    Attributes:
+        name: what was measured, with its unit where it has one, e.g. `"median |dmag| [mag]"`.
+        value: the measured value.
+        error: its one-sigma error, in the same unit, or None.
+        reference: what to hold it against, e.g. a published figure with its arXiv number, or None.
+        split: the split it was measured on, e.g. `"test"`.
+        size: how many examples it was measured on.
+    """
+
+    name: str
+    value: float
+    error: float | None = None
+    reference: str | None = None
+    split: str
+    size: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One phase of a training; the next phase starts from the best weights of this one.
+
+    Attributes:
+        name: names the phase in logs and in the history, e.g. `"parametric"`.
+        data: split (`"train"` or `"validation"`) -> finite dataset of single examples, always in the
+            same order. An example is what `Model.fit` takes: `(x, y)`, or `x` alone, tensor or dict.
+        optimizer: total number of steps of the stage -> a new Keras optimizer.
+        epochs: number of epochs.
+        batch_size: global batch size, over all replicas and workers.
+        augment: `(batch, seed) -> batch`, applied to training batches; `seed` is int32[2] and must be
+            its only source of randomness. None: no augmentation.
+        ema: decay of the exponential moving average of the weights. The average is what is
+            validated, kept as the best and published. None: the weights themselves.
+        shuffle: size of the shuffle buffer, in examples; 1 keeps the order of the data.
+        steps_per_epoch: steps of an epoch; None: one pass over the training data. Data are read on
+            across epochs, so shorter epochs still see every example equally often.
+        jit_compile: whether XLA compiles the step: faster for flows, slower for convolutions on CPU.
+    """
+
+    name: str
+    data: Callable
+    optimizer: Callable
+    epochs: int
+    batch_size: int
+    augment: Callable | None = None
+    ema: float | None = None
+    shuffle: int = 4096
+    steps_per_epoch: int | None = None
+    jit_compile: bool = False
+
+    def __post_init__(self):
+        for field in ("epochs", "batch_size", "shuffle", "steps_per_epoch"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise ValueError(f"stage {self.name!r}: {field} must be at least 1, got {value}")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise ValueError(f"stage {self.name!r}: ema must lie between 0 and 1, got {self.ema}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that determines a published model. `deepcosmo train NAME` runs it.
+
+    Attributes:
+        name: `<family>_<dataset>`, the name in the zoo.
+        version: integer, raised whenever new weights are published.
+        task: what the model is for, e.g. `"generation"`.
+        summary: one sentence.
+        dataset: TFDS name, configuration and version, e.g. `"cosmos_stamps/parametric:1.0.0"`.
+        model: () -> a new, built `ProbabilisticModel`.
+        stages: the phases of the training, in order.
+        evaluate: `(model, progress) -> [Metric, ...]`, measured on a split that training never saw;
+            `progress` wraps an iterable in a progress bar.
+        golden: `model -> {"<endpoint>/<in|out>/<name>": array}`: fixed inputs, seeds included, and
+            the outputs that every copy of the model has to reproduce.
+        seed: the one seed that initial weights, data order, augmentation and dropout derive from.
+        limits: where the model must not be used.
+        licence: licence of the weights.
+        citation: what to cite.
+    """
+
+    name: str
+    version: int
+    task: str
+    summary: str
+    dataset: str
+    model: Callable
+    stages: tuple[Stage, ...]
+    evaluate: Callable
+    golden: Callable
+    seed: int = 0
+    limits: str
+    licence: str
+    citation: str
+
+    def __post_init__(self):
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
+
+
+def _zoo_folders():
+    """Folders that hold one folder per model, in order of precedence."""
+    package = Path(__file__).parents[1]
+    override = os.environ.get("DEEPCOSMO_ZOO")
+    folders = [Path(override)] if override else []
+    return [*folders, package / "zoo" / "models", package.parent / "zoo"]
+
+
+def load_recipe(name_or_path):
+    """Loads a `Recipe`.
+
+    Args:
+        name_or_path: a model's name in the zoo, a folder with a `recipe.py`, or a Python file that
+            defines `RECIPE`.
+
+    Returns:
+        The `Recipe`.
+
+    Raises:
+        FileNotFoundError: there is no such recipe; the message names the nearest ones.
+        TypeError: the file defines no `RECIPE`.
+    """
+    path = Path(name_or_path)
+    candidates = [path, path / "recipe.py"]
+    candidates += [folder / name_or_path / "recipe.py" for folder in _zoo_folders()]
+    file = next((c for c in candidates if c.suffix == ".py" and c.is_file()), None)
+    if file is None:
+        known = sorted({f.parent.name for z in _zoo_folders() for f in z.glob("*/recipe.py")})
+        near = difflib.get_close_matches(str(name_or_path), known, cutoff=0.3) or known
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
+    spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe = getattr(module, "RECIPE", None)
+    if not isinstance(recipe, Recipe):
+        raise TypeError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")
+    return recipe
