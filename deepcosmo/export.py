@@ -1,0 +1,43 @@
+"""Keras model -> SavedModel with named endpoints, which TensorFlow alone can run."""
+
+from pathlib import Path
+
+__all__ = ["save"]
+
+
+def save(model, directory):
+    """Writes a SavedModel with the endpoints of a model.
+
+    Each endpoint becomes a signature of the same name: tensors in by keyword, a dict of tensors out. Neither
+    deepcosmo nor Keras nor TensorFlow Probability is needed to run it:
+
+        loaded = tf.saved_model.load(directory)
+        loaded.signatures["sample"](seed=tf.constant([0, 1]), ...)
+
+    Args:
+        model: a `deepcosmo.models.ProbabilisticModel`.
+        directory: where to; must be new or empty.
+
+    Returns:
+        `directory` as a `pathlib.Path`.
+
+    Raises:
+        FileExistsError: `directory` holds something.
+        ValueError: the model has no `serving_default` endpoint, or an argument has no name.
+    """
+    import keras
+
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise FileExistsError(f"{directory} exists and is not an empty folder")
+    endpoints = model.endpoints()
+    if "serving_default" not in endpoints:
+        raise ValueError(f"{type(model).__name__} has no 'serving_default', only {', '.join(endpoints)}")
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    for name, (function, signature) in endpoints.items():
+        if not all(spec.name for spec in signature):
+            raise ValueError(f"endpoint {name!r} of {type(model).__name__} has an argument without a name")
+        archive.add_endpoint(name, function, input_signature=signature)
+    archive.write_out(str(directory), verbose=False)
+    return directory

@@ -1,0 +1,235 @@
+"""Writing the zoo: the files of a published model, its card and the table of models in the README."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from deepcosmo.zoo import golden, store
+from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
+
+__all__ = ["audit", "card", "publish", "record_metrics", "table", "write_table"]
+
+LARGEST_FILE = 8 * 2**20  # bytes; the zoo travels with the package
+
+_TABLE = re.compile(r"(<!-- models[^>]*-->\n).*?(<!-- /models -->)", re.DOTALL)
+
+
+def publish(model, recipe, *, metrics, training, root=None):
+    """Writes a trained model into the zoo, whose folder must hold its `recipe.py` already.
+
+    The files are written from a model rebuilt from its configuration, as a reader will do, so that a
+    configuration that does not reproduce the model fails here.
+
+    Args:
+        model: the trained `ProbabilisticModel`.
+        recipe: the `deepcosmo.training.Recipe` that it was trained by.
+        metrics: list of `deepcosmo.training.Metric`, or of dicts with the same fields.
+        training: dict with `seconds`, `hardware`, `git_revision` and `versions`.
+        root: folder of the zoo; by default the one of this checkout.
+
+    Returns:
+        The new `Entry`.
+
+    Raises:
+        ZooError: no `recipe.py` in the folder, a file too large, or a model that does not repeat itself.
+    """
+    import keras
+
+    check_name(recipe.name)
+    folder = Path(root or store.published_root()) / recipe.name
+    if not (folder / RECIPE).is_file():
+        raise ZooError(f"{folder / RECIPE} is missing: a published model comes with its recipe")
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)  # optimiser and its state stay behind
+    rebuilt = keras.saving.deserialize_keras_object(config)
+    rebuilt.set_weights(model.get_weights())
+    arrays = recipe.golden(rebuilt)
+
+    text = json.dumps(config, indent=1) + "\n"
+    _replace(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    _replace(folder / WEIGHTS, rebuilt.save_weights)
+    _replace(folder / GOLDEN, lambda path: np.savez_compressed(path, **arrays))
+    files = {name: _fingerprint(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN, RECIPE)}
+    entry = Entry(
+        name=recipe.name,
+        version=recipe.version,
+        model_class=config["registered_name"],
+        task=recipe.task,
+        summary=recipe.summary,
+        dataset=recipe.dataset,
+        parameters=model.count_params(),
+        files=files,
+        metrics=_as_dicts(metrics),
+        weights_sha256_evaluated=files[WEIGHTS]["sha256"],
+        training=dict(training),
+        licence=recipe.licence,
+        citation=recipe.citation,
+        limits=recipe.limits,
+        directory=folder,
+    )
+    _write(entry)
+    rebuilt.load_weights(folder / WEIGHTS)
+    worst = golden.deviations(golden.call_keras(rebuilt), arrays)
+    if far := [name for name, value in worst.items() if not value < golden.TOLERANCE]:
+        raise ZooError(f"{recipe.name} does not reproduce its own golden arrays: {', '.join(far)}")
+    return entry
+
+
+def record_metrics(name, metrics, *, root=None):
+    """Replaces the metrics of a published model by newly measured ones.
+
+    Args:
+        name: its name.
+        metrics: as in `publish`, measured with the weights in the zoo.
+        root: folder of the zoo; by default the one of this checkout.
+
+    Returns:
+        The new `Entry`.
+    """
+    entry = Entry.read(Path(root or store.published_root()) / name)
+    entry.verify([CONFIG, WEIGHTS, GOLDEN])
+    entry = dataclasses.replace(
+        entry,
+        metrics=_as_dicts(metrics),
+        weights_sha256_evaluated=entry.files[WEIGHTS]["sha256"],
+        files=entry.files | {RECIPE: _fingerprint(entry.directory / RECIPE)},  # it defines the evaluation
+    )
+    _write(entry)
+    return entry
+
+
+def audit(folder):
+    """What is wrong with a published model: a list of lines, empty if all is well."""
+    try:
+        entry = Entry.read(folder)
+        entry.verify()
+    except ZooError as error:
+        return [str(error)]
+    problems = []
+    if entry.name != folder.name:
+        problems.append(f"the folder of {entry.name} is called {folder.name}")
+    if missing := {CONFIG, WEIGHTS, GOLDEN, RECIPE} - set(entry.files):
+        problems.append(f"files not listed: {', '.join(sorted(missing))}")
+    problems += [
+        f"{name} has {file['bytes'] / 2**20:.1f} MiB, more than {LARGEST_FILE // 2**20}"
+        for name, file in entry.files.items()
+        if file["bytes"] > LARGEST_FILE
+    ]
+    if entry.weights_sha256_evaluated != entry.files.get(WEIGHTS, {}).get("sha256"):
+        problems.append("the metrics were not measured with these weights: run `deepcosmo evaluate`")
+    if not entry.metrics:
+        problems.append("no metrics: run `deepcosmo evaluate`")
+    for name in ("task", "summary", "dataset", "licence", "citation", "limits"):
+        if not getattr(entry, name):
+            problems.append(f"{name} is empty")
+    written = folder / "README.md"
+    if not written.is_file() or written.read_text(encoding="utf-8") != card(entry):
+        problems.append("README.md is not the card of this model.json: run `deepcosmo evaluate`")
+    return problems
+
+
+def card(entry):
+    """The card of a model, Markdown."""
+    measured = "\n".join(
+        f"| {m['name']} | {quantity(m['value'], m['error'])} | {m['reference'] or ''} "
+        f"| {m['split']} | {m['size']} |"
+        for m in entry.metrics
+    )
+    seconds, versions = entry.training.get("seconds"), entry.training.get("versions", {})
+    trained = [f"{seconds / 3600:.1f} h" if seconds else "", entry.training.get("hardware", "")]
+    trained += [f"{name} {version}" for name, version in versions.items()]
+    if revision := entry.training.get("git_revision"):
+        trained.append(f"revision {revision[:12]}")
+    return f"""# {entry.name}, version {entry.version}
+
+{entry.summary}
+
+    import deepcosmo
+    model = deepcosmo.zoo.load("{entry.name}")
+
+| | |
+| --- | --- |
+| task | {entry.task} |
+| class | `{entry.model_class}` |
+| data set | {entry.dataset} |
+| parameters | {entry.parameters:,} |
+| size | {entry.size / 1e6:.1f} MB |
+| training | {", ".join(part for part in trained if part)} |
+| licence | {entry.licence} |
+
+How it was trained is in [recipe.py](recipe.py): `deepcosmo train {entry.name}` does it again.
+
+## Measured
+
+On galaxies that the training never saw, by `deepcosmo evaluate {entry.name}`.
+
+| figure | value | reference | split | size |
+| --- | --- | --- | --- | --- |
+{measured}
+
+## Limits
+
+{entry.limits}
+
+## Citation
+
+{entry.citation}
+"""
+
+
+def table(entries):
+    """The table of models for the README, Markdown."""
+    rows = ["| model | for | data set | parameters | size | measured |", "| --- " * 6 + "|"]
+    for e in entries:
+        figures = "; ".join(f"{m['name']} {quantity(m['value'], m['error'])}" for m in e.metrics[:3])
+        rows.append(
+            f"| [{e.name}](zoo/{e.name}/README.md) | {e.task} | {e.dataset} | {e.parameters:,} "
+            f"| {e.size / 1e6:.1f} MB | {figures} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def write_table(root):
+    """Writes the table of the models in `root` between the markers of the README beside it, if any."""
+    readme = Path(root).parent / "README.md"
+    if readme.is_file():
+        new = table(Entry.read(path.parent) for path in sorted(Path(root).glob("*/model.json")))
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(_TABLE.sub(lambda match: match[1] + new + match[2], text), encoding="utf-8")
+
+
+def quantity(value, error):
+    """A value with its error, rounded to two digits of the error."""
+    if not error or not math.isfinite(error):
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(abs(error))))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def _as_dicts(metrics):
+    return tuple(m if isinstance(m, dict) else dataclasses.asdict(m) for m in metrics)
+
+
+def _fingerprint(path):
+    return {"sha256": sha256(path), "bytes": path.stat().st_size}
+
+
+def _replace(path, write):
+    """Lets `write` make the file under another name of the same ending, then moves it into place."""
+    part = path.with_name(f"part-{path.name}")
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(entry):
+    entry.write()
+    (entry.directory / "README.md").write_text(card(entry), encoding="utf-8")
+    write_table(entry.directory.parent)
