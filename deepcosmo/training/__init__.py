@@ -2,6 +2,7 @@
 
 from deepcosmo.training.fit import train
 from deepcosmo.training.recipe import Metric, Recipe, Stage, load_recipe
+from deepcosmo.training.record import evaluate, training_record
 from deepcosmo.training.strategies import strategy
 
-__all__ = ["Metric", "Recipe", "Stage", "load_recipe", "strategy", "train"]
+__all__ = ["Metric", "Recipe", "Stage", "evaluate", "load_recipe", "strategy", "train", "training_record"]

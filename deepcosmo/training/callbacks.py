@@ -27,7 +27,7 @@ def state_variables(model):
 
 
 def _values(variables):
-    return [keras.ops.convert_to_numpy(v) for v in variables]
+    return [v.numpy() for v in variables]
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -37,6 +37,9 @@ class KeepBest(keras.callbacks.Callback):
         super().__init__()
         self._state = state
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch + 1
+
     def on_test_begin(self, logs=None):
         optimizer = self.model.optimizer
         self._raw = _values(self.model.trainable_variables)
@@ -45,7 +48,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_test_end(self, logs=None):
         if logs["loss"] < self._state.best_loss:
-            self._state.best_loss = float(logs["loss"])
+            self._state.best_epoch, self._state.best_loss = self._epoch, float(logs["loss"])
             self._state.best = _values(self.model.weights)
         assign(self.model.trainable_variables, self._raw)
 
@@ -77,8 +80,8 @@ class Checkpoint(keras.callbacks.Callback):
             "stage": self._stage.name,
             "epoch": epoch + 1,
             **logs,
-            "best": state.best_loss == logs["val_loss"],
-            "learning_rate": float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
+            "best": state.best_epoch == epoch + 1,
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
             "seconds": round(time.monotonic() - self._start, 3),
         })
         state.model = _values(state_variables(self.model))

@@ -31,6 +31,7 @@ class State:
         epoch: epochs of this stage that are done.
         best: weights with the lowest validation loss of this stage so far.
         best_loss: that loss.
+        best_epoch: the epoch it was reached in, from 1.
         model: the model's variables, seed generators included.
         optimizer: the optimizer's variables: slots, averages of the weights and the step.
         history: one dict per epoch, over all stages.
@@ -41,6 +42,7 @@ class State:
     epoch: int = 0
     best: list = dataclasses.field(default_factory=list)
     best_loss: float = float("inf")
+    best_epoch: int = 0
     model: list = dataclasses.field(default_factory=list)
     optimizer: list = dataclasses.field(default_factory=list)
     history: list = dataclasses.field(default_factory=list)

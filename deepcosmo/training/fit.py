@@ -11,6 +11,7 @@ from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
 from deepcosmo.training.checkpoint import State, write_atomically
 from deepcosmo.training.recipe import Recipe, load_recipe
+from deepcosmo.training.record import environment
 from deepcosmo.training.strategies import is_chief
 from deepcosmo.training.strategies import strategy as make_strategy
 
@@ -43,8 +44,10 @@ def _initial_state(recipe, path, resume):
 
 def _write(state, folder):
     state.save(folder / "checkpoint.npz")
-    history = json.dumps({"recipe": state.recipe, "history": state.history}, indent=1)
-    write_atomically(folder / "history.json", lambda file: file.write(history.encode()))
+    seconds = round(sum(epoch["seconds"] for epoch in state.history), 1)
+    training = {"seconds": seconds, **environment()}
+    text = json.dumps({"recipe": state.recipe, "training": training, "history": state.history}, indent=1)
+    write_atomically(folder / "history.json", lambda file: file.write(text.encode()))
 
 
 def _fit_stage(model, stage, state, *, seed, strategy, folder):

@@ -3,9 +3,10 @@
 import dataclasses
 import difflib
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
+
+from deepcosmo.zoo import store
 
 __all__ = ["Metric", "Recipe", "Stage", "load_recipe"]
 
@@ -114,14 +115,6 @@ class Recipe:
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
 
 
-def _zoo_folders():
-    """Folders that hold one folder per model, in order of precedence."""
-    package = Path(__file__).parents[1]
-    override = os.environ.get("DEEPCOSMO_ZOO")
-    folders = [Path(override)] if override else []
-    return [*folders, package / "zoo" / "models", package.parent / "zoo"]
-
-
 def load_recipe(name_or_path):
     """Loads a `Recipe`.
 
@@ -136,12 +129,12 @@ def load_recipe(name_or_path):
         FileNotFoundError: there is no such recipe; the message names the nearest ones.
         TypeError: the file defines no `RECIPE`.
     """
-    path = Path(name_or_path)
+    path, zoos = Path(name_or_path), store.local_roots()
     candidates = [path, path / "recipe.py"]
-    candidates += [folder / name_or_path / "recipe.py" for folder in _zoo_folders()]
+    candidates += [folder / name_or_path / "recipe.py" for folder in zoos]
     file = next((c for c in candidates if c.suffix == ".py" and c.is_file()), None)
     if file is None:
-        known = sorted({f.parent.name for z in _zoo_folders() for f in z.glob("*/recipe.py")})
+        known = sorted({f.parent.name for zoo in zoos for f in zoo.glob("*/recipe.py")})
         near = difflib.get_close_matches(str(name_or_path), known, cutoff=0.3) or known
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")

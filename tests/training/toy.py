@@ -8,22 +8,26 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo.models.base import ProbabilisticModel
-from deepcosmo.training import Recipe, Stage
+from deepcosmo.training import Metric, Recipe, Stage
 
 SIZE = {"train": 200, "validation": 33}
 
 
+@keras.saving.register_keras_serializable(package="deepcosmo-tests")
 class Toy(ProbabilisticModel):
     """Gaussian regression; takes `(x, y)`, or a dict with both."""
 
     def __init__(self, *, dropout=0.0, noise=0.0, **kwargs):
         super().__init__(**kwargs)
-        self.noise = noise
+        self.rate, self.noise = dropout, noise
         self.random = keras.random.SeedGenerator(7)
         self.hidden = keras.layers.Dense(16, activation="tanh")
         self.dropout = keras.layers.Dropout(dropout, seed=3)
         self.head = keras.layers.Dense(2)
         self(tf.zeros([1, 3]))
+
+    def get_config(self):
+        return {"dropout": self.rate, "noise": self.noise}
 
     def call(self, x, training=False):
         h = self.hidden(x["x"] if isinstance(x, dict) else x)
@@ -35,6 +39,9 @@ class Toy(ProbabilisticModel):
         y = x["y"] if y is None else y
         mean, log_std = y_pred[:, 0], y_pred[:, 1]
         return log_std + 0.5 * keras.ops.square((y - mean) * keras.ops.exp(-log_std))
+
+    def endpoints(self):
+        return {"serving_default": (self.call, [tf.TensorSpec([None, 3], name="x")])}
 
 
 def pairs(split):
@@ -66,9 +73,15 @@ def adam(steps):
     return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-2, steps))
 
 
+def evaluate(model, progress):
+    losses = [model.loss_per_example(x, y, model(x)) for x, y in progress(pairs("validation").batch(11))]
+    size = SIZE["validation"]
+    return [Metric(name="loss [nats]", value=float(np.mean(losses)), split="validation", size=size)]
+
+
 def make_recipe(*stages, model=lambda: Toy(dropout=0.2, noise=0.1)):
     return Recipe(name="toy", version=1, task="regression", summary="A toy.", dataset="none", model=model,
-                  stages=stages, seed=11, evaluate=lambda model, progress: [], golden=lambda model: {},
+                  stages=stages, seed=11, evaluate=evaluate, golden=lambda model: {},
                   limits="A test.", licence="MIT", citation="")
 
 

@@ -1,0 +1,91 @@
+import json
+import socket
+
+import numpy as np
+import pytest
+import toy
+
+from deepcosmo.training import strategy, train
+
+REPLICAS = """
+import keras
+import numpy as np
+import tensorflow as tf
+import toy
+from deepcosmo.training import Stage, train
+
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+sgd = lambda steps: keras.optimizers.SGD(0.1)
+stage = Stage(name="sgd", data=toy.pairs, optimizer=sgd, epochs=1, batch_size=16)
+for name in ("one_device", "mirrored"):
+    folder = "{folder}/" + name
+    model = train(toy.make_recipe(stage, model=toy.Toy), strategy=name, work_dir=folder)
+    assert model.distribute_strategy.num_replicas_in_sync == (2 if name == "mirrored" else 1)
+    np.savez(folder + "/final.npz", *model.get_weights())
+train(toy.RECIPE, strategy="mirrored", work_dir="{folder}/all")  # noise, dropout, averages, two stages
+"""
+
+WORKER = """
+import numpy as np
+import toy
+from deepcosmo.training import train
+
+model = train(toy.RECIPE, strategy="multi_worker", work_dir="{folder}")
+np.savez("{folder}/final-{index}.npz", *model.get_weights())
+"""
+
+
+def arrays(path):
+    with np.load(path) as file:
+        return [file[name] for name in file.files]
+
+
+def losses(folder):
+    return [[e["loss"], e["val_loss"]] for e in json.loads((folder / "history.json").read_text())["history"]]
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_two_replicas_equal_one(tmp_path, start):
+    process = start(REPLICAS.format(folder=tmp_path))
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    one, two = (arrays(tmp_path / name / "final.npz") for name in ("one_device", "mirrored"))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(losses(tmp_path / "one_device"), losses(tmp_path / "mirrored"), rtol=1e-4)
+    assert len(losses(tmp_path / "all")) == 8
+
+
+@pytest.mark.slow
+def test_two_workers_end_with_identical_weights(tmp_path, start):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    workers = [
+        start(WORKER.format(folder=tmp_path, index=index),
+              TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))
+        for index in range(2)
+    ]
+    outputs = [worker.communicate(timeout=200)[0] for worker in workers]
+    assert (tmp_path / "final-0.npz").exists() and (tmp_path / "final-1.npz").exists(), outputs
+    for a, b in zip(*(arrays(tmp_path / f"final-{index}.npz") for index in range(2)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(losses(tmp_path)) == 8
+    assert "second 4/4" in outputs[0] and "second 4/4" not in outputs[1]  # only the chief reports
+
+
+def test_bad_strategies(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="unknown strategy 'miror'; choose one of one_device, mirrored"):
+        train(toy.RECIPE, strategy="miror", work_dir=tmp_path)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="TF_CONFIG"):
+        strategy("multi_worker")
+    with pytest.raises(ValueError, match="no TPU"):
+        strategy("tpu")
