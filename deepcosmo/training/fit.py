@@ -11,7 +11,6 @@ from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
 from deepcosmo.training.checkpoint import State, write_atomically
 from deepcosmo.training.recipe import Recipe, load_recipe
-from deepcosmo.training.record import environment
 from deepcosmo.training.strategies import is_chief
 from deepcosmo.training.strategies import strategy as make_strategy
 
@@ -45,8 +44,7 @@ def _initial_state(recipe, path, resume):
 def _write(state, folder):
     state.save(folder / "checkpoint.npz")
     seconds = round(sum(epoch["seconds"] for epoch in state.history), 1)
-    training = {"seconds": seconds, **environment()}
-    text = json.dumps({"recipe": state.recipe, "training": training, "history": state.history}, indent=1)
+    text = json.dumps({"recipe": state.recipe, "seconds": seconds, "history": state.history}, indent=1)
     write_atomically(folder / "history.json", lambda file: file.write(text.encode()))
 
 
@@ -98,7 +96,7 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
         work_dir: folder of this training; `runs/<name>` by default.
 
     Returns:
-        The model with the best weights of the last stage.
+        A model with the best weights of the last stage, under no strategy.
 
     Raises:
         FileExistsError: `work_dir` holds a training and `resume` is false.
@@ -125,4 +123,7 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
             state.stage, state.epoch, state.best_loss = index, 0, float("inf")
         seed = np.random.SeedSequence([recipe.seed, index]).generate_state(2).view(np.int32)
         _fit_stage(model, stage, state, seed=seed, strategy=strategy, folder=folder)
-    return model
+    # A model that was made under a strategy can be used only under it, by all workers together.
+    final = recipe.model()
+    final.set_weights(model.get_weights())
+    return final

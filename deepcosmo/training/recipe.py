@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deepcosmo.zoo import store
 
-__all__ = ["Metric", "Recipe", "Stage", "load_recipe"]
+__all__ = ["Metric", "Recipe", "Stage", "find_recipe", "load_recipe"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class Recipe:
         task: what the model is for, e.g. `"generation"`.
         summary: one sentence.
         dataset: TFDS name, configuration and version, e.g. `"cosmos_stamps/parametric:1.0.0"`.
-        model: () -> a new, built `ProbabilisticModel`.
+        model: () -> a new, built `ProbabilisticModel`, with its normalisation measured.
         stages: the phases of the training, in order.
         evaluate: `(model, progress) -> [Metric, ...]`, measured on a split that training never saw;
             `progress` wraps an iterable in a progress bar.
@@ -115,33 +115,41 @@ class Recipe:
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
 
 
+def find_recipe(name_or_path):
+    """The file that defines a recipe.
+
+    Args:
+        name_or_path: a model's name in the zoo, a folder with a `recipe.py`, or a Python file.
+
+    Raises:
+        FileNotFoundError: there is no such recipe; the message names the nearest ones.
+    """
+    path, zoos = Path(name_or_path), store.local_roots()
+    candidates = [path, path / "recipe.py", *(zoo / name_or_path / "recipe.py" for zoo in zoos)]
+    for file in candidates:
+        if file.suffix == ".py" and file.is_file():
+            return file
+    known = sorted({file.parent.name for zoo in zoos for file in zoo.glob("*/recipe.py")})
+    near = difflib.get_close_matches(str(name_or_path), known, cutoff=0.3) or known
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
+
+
 def load_recipe(name_or_path):
     """Loads a `Recipe`.
 
     Args:
-        name_or_path: a model's name in the zoo, a folder with a `recipe.py`, or a Python file that
-            defines `RECIPE`.
-
-    Returns:
-        The `Recipe`.
+        name_or_path: as for `find_recipe`; the file defines `RECIPE`.
 
     Raises:
-        FileNotFoundError: there is no such recipe; the message names the nearest ones.
-        TypeError: the file defines no `RECIPE`.
+        FileNotFoundError: there is no such recipe.
+        ValueError: the file defines no `RECIPE`.
     """
-    path, zoos = Path(name_or_path), store.local_roots()
-    candidates = [path, path / "recipe.py"]
-    candidates += [folder / name_or_path / "recipe.py" for folder in zoos]
-    file = next((c for c in candidates if c.suffix == ".py" and c.is_file()), None)
-    if file is None:
-        known = sorted({f.parent.name for zoo in zoos for f in zoo.glob("*/recipe.py")})
-        near = difflib.get_close_matches(str(name_or_path), known, cutoff=0.3) or known
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
+    file = find_recipe(name_or_path)
     spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
-        raise TypeError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")
+        raise ValueError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")
     return recipe

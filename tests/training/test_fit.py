@@ -66,8 +66,7 @@ def test_writes_history_and_tensorboard_logs(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and lines[0].startswith("a 1/2  loss ")
     content = json.loads((tmp_path / "history.json").read_text())
-    assert content["training"]["seconds"] > 0
-    assert content["training"]["versions"]["keras"] == keras.__version__
+    assert content["seconds"] == pytest.approx(sum(e["seconds"] for e in content["history"]), abs=0.06)
     assert content["history"][1]["learning_rate"] == pytest.approx(0, abs=1e-9)  # cosine decay has ended
     (file,) = (tmp_path / "logs" / "a").iterdir()
     events = [Event.FromString(record.numpy()) for record in tf.data.TFRecordDataset(str(file))]

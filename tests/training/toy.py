@@ -1,5 +1,6 @@
 """A small recipe with all that makes training depend on its history: noise, dropout, averages, stages."""
 
+import dataclasses
 import os
 import time
 
@@ -16,6 +17,8 @@ SIZE = {"train": 200, "validation": 33}
 @keras.saving.register_keras_serializable(package="deepcosmo-tests")
 class Toy(ProbabilisticModel):
     """Gaussian regression; takes `(x, y)`, or a dict with both."""
+
+    replicas = set()  # numbers of replicas that any of these models was trained on
 
     def __init__(self, *, dropout=0.0, noise=0.0, **kwargs):
         super().__init__(**kwargs)
@@ -36,6 +39,8 @@ class Toy(ProbabilisticModel):
         return self.head(self.dropout(h, training=training))
 
     def loss_per_example(self, x, y, y_pred):
+        if tf.inside_function():
+            self.replicas.add(tf.distribute.get_strategy().num_replicas_in_sync)
         y = x["y"] if y is None else y
         mean, log_std = y_pred[:, 0], y_pred[:, 1]
         return log_std + 0.5 * keras.ops.square((y - mean) * keras.ops.exp(-log_std))
@@ -85,8 +90,9 @@ def make_recipe(*stages, model=lambda: Toy(dropout=0.2, noise=0.1)):
                   limits="A test.", licence="MIT", citation="")
 
 
-COMMON = dict(data=dicts, augment=jitter, optimizer=adam, epochs=4)
-RECIPE = make_recipe(
-    Stage(name="first", batch_size=16, ema=0.9, shuffle=64, **COMMON),
-    Stage(name="second", batch_size=32, ema=0.8, shuffle=50, steps_per_epoch=5, **COMMON),
+FIRST = Stage(
+    name="first", data=dicts, augment=jitter, optimizer=adam, epochs=4, batch_size=16, ema=0.9, shuffle=64
 )
+SECOND = dataclasses.replace(FIRST, name="second", batch_size=32, ema=0.8, shuffle=50, steps_per_epoch=5)
+RECIPE = make_recipe(FIRST, SECOND)
+SHORT = make_recipe(dataclasses.replace(FIRST, epochs=2), dataclasses.replace(SECOND, epochs=1))
