@@ -9,12 +9,21 @@ import typing
 
 import numpy as np
 
-__all__ = ["Growth", "box", "circular_growth", "elliptical_growth", "elliptical_radius", "kron_flux",
-           "petrosian_radius", "pixels", "radius_of"]
+__all__ = [
+    "Growth",
+    "box",
+    "circular_growth",
+    "elliptical_growth",
+    "elliptical_radius",
+    "kron_flux",
+    "petrosian_radius",
+    "pixels",
+    "radius_of",
+]
 
-_STEP = 0.25            # px, step of the growth curve
-_CORE = 6               # px, half width of the core where the growth curve splits pixels, as SExtractor does
-_SUBPIXELS = 5          # a side
+_STEP = 0.25  # px, step of the growth curve
+_CORE = 6  # px, half width of the core where the growth curve splits pixels, as SExtractor does
+_SUBPIXELS = 5  # a side
 _PETROSIAN_RATIO = 0.2  # surface brightness at the Petrosian radius over the mean within it
 
 
@@ -26,8 +35,10 @@ def pixels(shape):
 
 def box(shape, centre, extent):
     """Slices of the square about the centre, clipped to the stamp."""
-    return tuple(slice(max(int(c - extent), 0), min(int(c + extent) + 2, size))
-                 for c, size in zip(centre, shape, strict=True))
+    return tuple(
+        slice(max(int(c - extent), 0), min(int(c + extent) + 2, size))
+        for c, size in zip(centre, shape, strict=True)
+    )
 
 
 def elliptical_radius(shape, centre, covariance):
@@ -95,7 +106,7 @@ def circular_growth(image, centre):
     y, x = pixels(image.shape)
     radius = np.sqrt((y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2)
     top, left = (max(round(c) - _CORE, 0) for c in centre)
-    core = np.s_[top:top + 2 * _CORE, left:left + 2 * _CORE]
+    core = np.s_[top : top + 2 * _CORE, left : left + 2 * _CORE]
     light, present = image.copy(), np.ones(image.shape, bool)
     light[core] = present[core] = 0
     grid, flux, area = _cumulate(radius, light, present, np.hypot(*image.shape))
@@ -103,10 +114,10 @@ def circular_growth(image, centre):
     fine = (np.arange(_SUBPIXELS, dtype=np.float32) + 0.5) / _SUBPIXELS - 0.5
     sub_y = (y[core[0], 0, None] + fine - np.float32(centre[0])).ravel()
     sub_x = (x[0, core[1], None] + fine - np.float32(centre[1])).ravel()
-    index = np.ceil(np.sqrt(sub_y[:, None] ** 2 + sub_x ** 2) / _STEP).astype(np.intp).ravel()
-    split = image[core].repeat(_SUBPIXELS, axis=0).repeat(_SUBPIXELS, axis=1).ravel() / _SUBPIXELS ** 2
+    index = np.ceil(np.sqrt(sub_y[:, None] ** 2 + sub_x**2) / _STEP).astype(np.intp).ravel()
+    split = image[core].repeat(_SUBPIXELS, axis=0).repeat(_SUBPIXELS, axis=1).ravel() / _SUBPIXELS**2
     flux += np.cumsum(np.bincount(index, split, len(grid)))
-    area += np.cumsum(np.bincount(index, minlength=len(grid))) / _SUBPIXELS ** 2
+    area += np.cumsum(np.bincount(index, minlength=len(grid))) / _SUBPIXELS**2
     return Growth(grid, flux, area)
 
 
@@ -125,8 +136,10 @@ def petrosian_radius(growth):
     radius = radius[radius * 1.25 <= growth.radius[-1]]
 
     def within(factor):
-        return (np.interp(radius * factor, growth.radius, growth.flux),
-                np.interp(radius * factor, growth.radius, growth.area))
+        return (
+            np.interp(radius * factor, growth.radius, growth.flux),
+            np.interp(radius * factor, growth.radius, growth.area),
+        )
 
     (inner_flux, inner_area), (flux, area), (outer_flux, outer_area) = map(within, (0.8, 1.0, 1.25))
     excess = (outer_flux - inner_flux) * area - _PETROSIAN_RATIO * flux * (outer_area - inner_area)

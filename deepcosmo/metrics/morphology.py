@@ -17,18 +17,30 @@ from deepcosmo.metrics import apertures
 
 __all__ = ["FAILED_MOMENTS", "FAILED_PETROSIAN", "STATISTICS", "TRUNCATED", "UNDETECTED", "measure"]
 
-STATISTICS = ("flux", "magnitude", "half_light_radius", "size", "g1", "g2", "g", "rho4",
-              "gini", "m20", "concentration", "asymmetry")
+STATISTICS = (
+    "flux",
+    "magnitude",
+    "half_light_radius",
+    "size",
+    "g1",
+    "g2",
+    "g",
+    "rho4",
+    "gini",
+    "m20",
+    "concentration",
+    "asymmetry",
+)
 
 # Bits of `flag`.
-UNDETECTED = 1        # nothing above the threshold near the centre, or no positive flux: moments only
-FAILED_MOMENTS = 2    # HSM did not converge: size, g1, g2, g, rho4 are NaN
+UNDETECTED = 1  # nothing above the threshold near the centre, or no positive flux: moments only
+FAILED_MOMENTS = 2  # HSM did not converge: size, g1, g2, g, rho4 are NaN
 FAILED_PETROSIAN = 4  # no Petrosian radius in the stamp: gini, m20, concentration, asymmetry are NaN
-TRUNCATED = 8         # an aperture leaves the stamp: flux and radii are too low
+TRUNCATED = 8  # an aperture leaves the stamp: flux and radii are too low
 
-_SMOOTHING = 2.5      # px, Gaussian sigma of the detection image
-_THRESHOLD = 0.6      # detection threshold on the smoothed image, in units of the pixel noise
-_PIVOT_SEARCH = 4     # half px, how far the centre of rotation may be from the centroid
+_SMOOTHING = 2.5  # px, Gaussian sigma of the detection image
+_THRESHOLD = 0.6  # detection threshold on the smoothed image, in units of the pixel noise
+_PIVOT_SEARCH = 4  # half px, how far the centre of rotation may be from the centroid
 
 
 def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1):
@@ -45,8 +57,8 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
     - `concentration`: 5 log10(r80 / r20) of the light within 1.5 (circular) Petrosian radii (Conselice
       2003, astro-ph/0303065).
     - `asymmetry`: sum |I - I_180| / sum |I| within 1.5 Petrosian radii, less what noise adds to the sum
-      (2 `noise_std` / sqrt(pi) per pixel). The centre of rotation minimises sum (I - I_180)^2: to sub-pixels, the peak of the
-      self-convolution.
+      (2 `noise_std` / sqrt(pi) per pixel). The centre of rotation minimises sum (I - I_180)^2: it is where
+      the self-convolution peaks, to a fraction of a pixel.
 
     Args:
       images: (n, h, w) or (n, h, w, 1), counts per pixel.
@@ -67,8 +79,9 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
     if images.ndim != 3 or min(images.shape[1:]) < 16:
-        raise ValueError(f"images must have shape (n, h, w) or (n, h, w, 1), at least 16 pixels a side, "
-                         f"not {images.shape}")
+        raise ValueError(
+            f"images must have shape (n, h, w) or (n, h, w, 1), at least 16 pixels a side, not {images.shape}"
+        )
     if not np.isfinite(images).all():
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))
         raise ValueError(f"{len(bad)} images have NaN or infinite pixels, the first is number {bad[0]}")
@@ -88,10 +101,32 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
         chunks = max(workers, len(images) // 256)
         # Spawned, not forked: the caller may hold TensorFlow's threads.
         with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            rows = np.concatenate(list(pool.map(_measure_chunk, np.array_split(images, chunks),
-                                                np.array_split(noise_std, chunks))))
-    out = dict(zip(("flux", "half_light_radius", "size", "g1", "g2", "rho4", "gini", "m20", "concentration",
-                    "asymmetry", "flag"), rows.T, strict=True))
+            rows = np.concatenate(
+                list(
+                    pool.map(
+                        _measure_chunk, np.array_split(images, chunks), np.array_split(noise_std, chunks)
+                    )
+                )
+            )
+    out = dict(
+        zip(
+            (
+                "flux",
+                "half_light_radius",
+                "size",
+                "g1",
+                "g2",
+                "rho4",
+                "gini",
+                "m20",
+                "concentration",
+                "asymmetry",
+                "flag",
+            ),
+            rows.T,
+            strict=True,
+        )
+    )
     out["size"] = out["size"] * pixel_scale
     out["half_light_radius"] = out["half_light_radius"] * pixel_scale
     out["magnitude"] = zero_point - 2.5 * np.log10(out["flux"])
@@ -146,8 +181,10 @@ def _measure_one(image, noise_std):
 @functools.lru_cache(maxsize=64)
 def _frequencies(shape):
     """Angular frequencies along rows (h, 1) and columns (1, w // 2 + 1), radians per pixel."""
-    return (2 * np.pi * np.fft.fftfreq(shape[0]).astype(np.float32)[:, None],
-            2 * np.pi * np.fft.rfftfreq(shape[1]).astype(np.float32)[None])
+    return (
+        2 * np.pi * np.fft.fftfreq(shape[0]).astype(np.float32)[:, None],
+        2 * np.pi * np.fft.rfftfreq(shape[1]).astype(np.float32)[None],
+    )
 
 
 def _smooth(spectrum, shape, sigma):
@@ -161,7 +198,7 @@ def _smooth(spectrum, shape, sigma):
 def _detect(smooth, noise_std):
     """Mask of the central source above the threshold, or None."""
     h, w = smooth.shape
-    centre = smooth[h // 2 - h // 8:h // 2 + h // 8, w // 2 - w // 8:w // 2 + w // 8]
+    centre = smooth[h // 2 - h // 8 : h // 2 + h // 8, w // 2 - w // 8 : w // 2 + w // 8]
     row, column = np.unravel_index(np.argmax(centre), centre.shape)
     peak = row + h // 2 - h // 8, column + w // 2 - w // 8
     return _connected(smooth > _THRESHOLD * noise_std, peak)
@@ -195,8 +232,10 @@ def _adaptive_moments(image, centre, shape):
     """Size (px), g1, g2, rho4; NaN where HSM fails."""
     guess = {}
     if shape is not None:  # a good start halves the number of iterations
-        guess = {"guess_centroid": galsim.PositionD(centre[1], centre[0]),
-                 "guess_sig": float(np.linalg.det(shape)) ** 0.25}
+        guess = {
+            "guess_centroid": galsim.PositionD(centre[1], centre[0]),
+            "guess_sig": float(np.linalg.det(shape)) ** 0.25,
+        }
     result = galsim.hsm.FindAdaptiveMom(galsim.Image(image, xmin=0, ymin=0, scale=1.0), strict=False, **guess)
     if result.moments_status != 0 or not result.moments_amp > 0:
         return (np.nan,) * 4
@@ -238,7 +277,7 @@ def _gini_m20(image, spectrum, centre, radius, stretch):
     y, x = (rows * light).sum() / total, (columns * light).sum() / total
     second = light * ((rows - y) ** 2 + (columns - x) ** 2)
     order = np.argsort(light)[::-1]
-    brightest = order[:max(np.searchsorted(np.cumsum(light[order]), 0.2 * total), 1)]
+    brightest = order[: max(np.searchsorted(np.cumsum(light[order]), 0.2 * total), 1)]
     part, whole = second[brightest].sum(), second.sum()
     return gini, np.log10(part / whole) if part > 0 and whole > 0 else np.nan
 
@@ -251,16 +290,16 @@ def _asymmetry(image, centre, extent, noise_std):
     y, x = apertures.pixels(image.shape)
 
     def within(centre):
-        return (y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2 < extent ** 2
+        return (y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2 < extent**2
 
     # sum (I(x) - I(p - x))^2 is least where the self-convolution peaks, at p = twice the centre of rotation.
     size = [scipy.fft.next_fast_len(2 * n, real=True) for n in image.shape]
     overlap = scipy.fft.irfft2(scipy.fft.rfft2(np.where(within(centre), image, 0), size) ** 2, size)
     span = 2 * _PIVOT_SEARCH + 1
     corner = np.clip(np.rint(2 * centre).astype(int) - _PIVOT_SEARCH, 1, [2 * h - span - 1, 2 * w - span - 1])
-    inner = overlap[corner[0]:corner[0] + span, corner[1]:corner[1] + span]
+    inner = overlap[corner[0] : corner[0] + span, corner[1] : corner[1] + span]
     i, j = corner + np.unravel_index(np.argmax(inner), inner.shape)
-    pivot = (i, j) + _vertex(overlap[i - 1:i + 2, j - 1:j + 2])
+    pivot = (i, j) + _vertex(overlap[i - 1 : i + 2, j - 1 : j + 2])
 
     size = tuple(scipy.fft.next_fast_len(n, real=True) for n in image.shape)
     ky, kx = _frequencies(size)
