@@ -25,7 +25,7 @@ def save(model, directory):
         FileExistsError: `directory` holds something.
         ValueError: the model has no `serving_default` endpoint, or an argument has no name.
     """
-    import keras
+    import tensorflow as tf
 
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -33,11 +33,14 @@ def save(model, directory):
     endpoints = model.endpoints()
     if "serving_default" not in endpoints:
         raise ValueError(f"{type(model).__name__} has no 'serving_default', only {', '.join(endpoints)}")
-    archive = keras.export.ExportArchive()
-    archive.track(model)
+    # As keras.export.ExportArchive does, whose variables, however, come in another order in every process.
+    module, signatures = tf.Module(), {}
+    module.weights = [variable.value for variable in model.variables]
     for name, (function, signature) in endpoints.items():
         if not all(spec.name for spec in signature):
             raise ValueError(f"endpoint {name!r} of {type(model).__name__} has an argument without a name")
-        archive.add_endpoint(name, function, input_signature=signature)
-    archive.write_out(str(directory), verbose=False)
+        function = tf.function(function, input_signature=signature, autograph=False)
+        setattr(module, name, function)
+        signatures[name] = function.get_concrete_function()
+    tf.saved_model.save(module, str(directory), signatures=signatures)
     return directory

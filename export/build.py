@@ -71,8 +71,11 @@ def pack(folder, archive):
     with open(archive, "wb") as file, gzip.GzipFile("", "wb", mtime=0, fileobj=file) as zipped:
         with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                member = tarfile.TarInfo(path.relative_to(folder).as_posix())
+                if path.is_dir():  # tensorflow_hub makes only the folders that are listed
+                    member.type, member.mode = tarfile.DIRTYPE, 0o755
+                    tar.addfile(member)
+                else:
                     member.size, member.mode = path.stat().st_size, 0o644
                     with open(path, "rb") as content:
                         tar.addfile(member, content)

@@ -115,11 +115,11 @@ def download(name_or_url, *, version=None, progress=False):
     return store.find(name_or_url, version=version, saved_model=True, progress=progress).directory
 
 
-def publish(model, recipe, *, metrics, training, root=None):
+def publish(model, recipe, *, metrics, training, root=None, source=None):
     """Writes a trained model into the zoo, see `deepcosmo.zoo.publishing`."""
     from deepcosmo.zoo import publishing
 
-    return publishing.publish(model, recipe, metrics=metrics, training=training, root=root)
+    return publishing.publish(model, recipe, metrics=metrics, training=training, root=root, source=source)
 
 
 def record_metrics(name, metrics, *, root=None):

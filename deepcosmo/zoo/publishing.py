@@ -4,7 +4,11 @@ import dataclasses
 import json
 import math
 import os
+import platform
 import re
+import shutil
+import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +16,15 @@ import numpy as np
 from deepcosmo.zoo import golden, store
 from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
 
-__all__ = ["audit", "card", "publish", "record_metrics", "table", "write_table"]
+__all__ = ["audit", "card", "provenance", "publish", "record_metrics", "table", "write_table"]
 
 LARGEST_FILE = 8 * 2**20  # bytes; the zoo travels with the package
 
 _TABLE = re.compile(r"(<!-- models[^>]*-->\n).*?(<!-- /models -->)", re.DOTALL)
 
 
-def publish(model, recipe, *, metrics, training, root=None):
-    """Writes a trained model into the zoo, whose folder must hold its `recipe.py` already.
+def publish(model, recipe, *, metrics, training, root=None, source=None):
+    """Writes a trained model into the zoo.
 
     The files are written from a model rebuilt from its configuration, as a reader will do, so that a
     configuration that does not reproduce the model fails here.
@@ -31,27 +35,31 @@ def publish(model, recipe, *, metrics, training, root=None):
         metrics: list of `deepcosmo.training.Metric`, or of dicts with the same fields.
         training: dict with `seconds`, `hardware`, `git_revision` and `versions`.
         root: folder of the zoo; by default the one of this checkout.
+        source: file that defines the recipe; by default the `recipe.py` in the model's folder.
 
     Returns:
         The new `Entry`.
 
     Raises:
-        ZooError: no `recipe.py` in the folder, a file too large, or a model that does not repeat itself.
+        ZooError: no recipe file, a file too large, or a model that does not repeat itself.
     """
     import keras
 
     check_name(recipe.name)
     folder = Path(root or store.published_root()) / recipe.name
-    if not (folder / RECIPE).is_file():
-        raise ZooError(f"{folder / RECIPE} is missing: a published model comes with its recipe")
+    source = Path(source or folder / RECIPE)
+    if not source.is_file():
+        raise ZooError(f"{source} is missing: a published model comes with its recipe")
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)  # optimiser and its state stay behind
     rebuilt = keras.saving.deserialize_keras_object(config)
     rebuilt.set_weights(model.get_weights())
     arrays = recipe.golden(rebuilt)
 
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(config, indent=1) + "\n"
     _replace(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
+    _replace(folder / RECIPE, lambda path: shutil.copyfile(source, path))
     _replace(folder / WEIGHTS, rebuilt.save_weights)
     _replace(folder / GOLDEN, lambda path: np.savez_compressed(path, **arrays))
     files = {name: _fingerprint(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN, RECIPE)}
@@ -101,6 +109,26 @@ def record_metrics(name, metrics, *, root=None):
     )
     _write(entry)
     return entry
+
+
+def provenance(seconds):
+    """Where and with what a model was trained: the `training` of `publish`."""
+    import tensorflow as tf
+
+    devices = [tf.config.experimental.get_device_details(d) for d in tf.config.list_physical_devices("GPU")]
+    accelerators = [details.get("device_name", "GPU") for details in devices]
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        revision = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        revision = None  # not a checkout
+    packages = ("tensorflow", "keras", "tensorflow-probability")
+    return {
+        "seconds": round(seconds),
+        "hardware": ", ".join([f"{os.cpu_count()} CPU cores ({platform.machine()})", *accelerators]),
+        "git_revision": revision,
+        "versions": {name: metadata.version(name) for name in packages},
+    }
 
 
 def audit(folder):

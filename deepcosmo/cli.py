@@ -1,0 +1,291 @@
+"""The command `deepcosmo`. TensorFlow is imported by the subcommands that need it, and only there."""
+
+import argparse
+import json
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import deepcosmo
+
+__all__ = ["main"]
+
+DESCRIPTION = """\
+A zoo of probabilistic deep-learning models for observational cosmology.
+
+  deepcosmo list                      which models there are
+  deepcosmo info flow_vae_cosmos      what one is for, how good it is, where its limits are
+  deepcosmo sample flow_vae_cosmos    draw 64 galaxies: a picture (PNG) and the pixels (FITS)
+
+The same from Python: import deepcosmo; model = deepcosmo.zoo.load("flow_vae_cosmos")"""
+
+EPILOGUE = """\
+environment:
+  DEEPCOSMO_ZOO    folder of models that is searched before those that come with deepcosmo
+  DEEPCOSMO_CACHE  folder for downloaded models (default: the platform's cache folder)
+  DEEPCOSMO_URL    address of a download tree where models are looked for that are not on this machine"""
+
+BATCH = 256
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(argv=None):
+    """Runs the command.
+
+    Args:
+        argv: arguments after the program's name; by default those of the process.
+
+    Returns:
+        The exit status: 0, or 1 after one line on standard error that says what was wrong.
+    """
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: print(f"deepcosmo: {message}", file=sys.stderr)
+            arguments.run(arguments)
+    except BrokenPipeError:  # `deepcosmo list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("deepcosmo: interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"deepcosmo: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser():
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="deepcosmo", description=DESCRIPTION, epilog=EPILOGUE, formatter_class=layout)
+    parser.add_argument("--version", action="version", version=f"deepcosmo {deepcosmo.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(run, text, name=None):
+        first = text.split(". ")[0].rstrip(".")
+        sub = commands.add_parser(run.__name__[1:], help=first[0].lower() + first[1:], description=text)
+        sub.set_defaults(run=run)
+        if name:
+            sub.add_argument("name", metavar="NAME", help=name)
+        return sub
+
+    model = "a model's name, see `deepcosmo list`, or its URL, http://host/name/version"
+    recipe = "a model's name, see `deepcosmo list`, or a file recipe.py"
+
+    sub = command(_list, "List the models on this machine.")
+    sub.add_argument("--task", help="only those for this task, for example generation")
+    sub.add_argument("--dataset", help="only those trained on this data set, for example cosmos_stamps")
+
+    command(_info, "Describe a model. Its metrics, its limits of validity, licence and citation.", model)
+
+    sub = command(
+        _sample,
+        "Draw from a generative model. Galaxies come as a picture (PNG) and as pixels (FITS, with units, "
+        "pixel scale and a table of the conditions); catalogues as a FITS table and a pair plot.",
+        model,
+    )
+    sub.add_argument("-n", "--number", type=_positive, default=64, help="how many (default: 64)")
+    sub.add_argument("--seed", type=int, default=0, help="same seed, same draws (default: 0)")
+    sub.add_argument("-o", "--output", type=Path, default=Path("samples"), help="folder (default: samples)")
+
+    sub = command(
+        _train,
+        "Train a model by its recipe. After each epoch the state is saved; the best weights are evaluated "
+        "and written, with their card, to OUTPUT/NAME, so that `DEEPCOSMO_ZOO=OUTPUT deepcosmo sample NAME` "
+        "uses them. TensorBoard logs are in OUTPUT/NAME/logs.",
+        recipe,
+    )
+    sub.add_argument(
+        "--strategy",
+        choices=["one_device", "mirrored", "multi_worker", "tpu"],
+        default="one_device",
+        help="one_device (default); mirrored: all GPUs here; multi_worker: the machines in TF_CONFIG; tpu",
+    )
+    sub.add_argument("--resume", action="store_true", help="go on with an interrupted training in OUTPUT")
+    sub.add_argument("-o", "--output", type=Path, default=Path("runs"), help="folder (default: runs)")
+    sub.add_argument("--publish", action="store_true", help="write the model into the zoo of this checkout")
+
+    command(
+        _evaluate,
+        "Measure a model on data that its training never saw. Prints the figures, and writes them to the "
+        "model's model.json and card.",
+        "a model's name, see `deepcosmo list`",
+    )
+
+    sub = command(_export, "Write a model as a SavedModel. TensorFlow alone can run it.", model)
+    sub.add_argument("directory", metavar="DIR", type=Path, help="new or empty folder to write to")
+
+    command(_download, "Fetch a model into the cache. Says where its files are.", model)
+    return parser
+
+
+def _positive(text):
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def _list(arguments):
+    names = deepcosmo.zoo.list_models(task=arguments.task, dataset=arguments.dataset)
+    rows = [deepcosmo.zoo.info(name) for name in names]
+    if not rows:
+        raise ValueError("no such model on this machine")
+    lines = [("NAME", "VERSION", "TASK", "DATA SET", "SIZE", "")]
+    lines += [(e.name, str(e.version), e.task, e.dataset, f"{e.size / 1e6:.1f} MB", e.summary) for e in rows]
+    _print_columns(lines)
+
+
+def _info(arguments):
+    from deepcosmo.zoo.publishing import quantity
+
+    entry = deepcosmo.zoo.info(arguments.name)
+    print(f"{entry.name}, version {entry.version}: {entry.summary}\n")
+    fields = ("task", "dataset", "parameters", "licence", "citation", "directory")
+    _print_columns([(field, str(getattr(entry, field))) for field in fields])
+    print(f"\nLimits: {entry.limits}\n")
+    header = ("METRIC", "VALUE", "SPLIT", "SIZE", "REFERENCE")
+    _print_columns([header] + [
+        (m["name"], quantity(m["value"], m["error"]), m["split"], str(m["size"]), m["reference"] or "")
+        for m in entry.metrics
+    ])  # fmt: skip
+
+
+def _sample(arguments):
+    import numpy as np
+    from tqdm import tqdm
+
+    entry = deepcosmo.zoo.info(arguments.name)
+    print(f"Loading {entry.name} …", flush=True)
+    model = deepcosmo.zoo.load(arguments.name)
+    if not hasattr(model, "draw"):
+        raise ValueError(f"{entry.name} is a model for {entry.task}: it does not draw")
+    counts = [min(BATCH, arguments.number - done) for done in range(0, arguments.number, BATCH)]
+    later = np.random.SeedSequence(arguments.seed % 2**63).generate_state(len(counts) - 1) >> 1
+    batches = [
+        model.draw(count, seed=seed)
+        for count, seed in tqdm(list(zip(counts, [arguments.seed, *map(int, later)], strict=True)), "drawing",
+                                disable=len(counts) == 1)
+    ]  # fmt: skip
+    drawn = {name: np.concatenate([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
+
+    from deepcosmo import plots
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    fits, picture = (arguments.output / f"{entry.name}{suffix}" for suffix in (".fits", ".png"))
+    _write_fits(fits, drawn, model, entry, arguments.seed)
+    if "image" in drawn:
+        plots.stamps(_stack(drawn["image"]), picture)
+    else:
+        plots.pairs(drawn, picture, units=model.units)
+    print(f"{arguments.number} draws, seed {arguments.seed}\n  picture  {picture}\n  FITS     {fits}")
+
+
+def _stack(image):
+    return image[..., 0] if image.ndim == 4 else image
+
+
+def _write_fits(path, drawn, model, entry, seed):
+    """The images as one cube in the primary HDU, everything else as columns of a table."""
+    from astropy.io import fits
+
+    primary = fits.PrimaryHDU()
+    columns = {name: value for name, value in drawn.items() if name != "image"}
+    if "image" in drawn:
+        primary = fits.PrimaryHDU(_stack(drawn["image"]).astype("float32"))
+        height, width = primary.data.shape[1:]
+        primary.header["BUNIT"] = (model.units["image"], "per pixel")
+        primary.header["MAGZERO"] = (model.zero_point, "[mag] AB magnitude of 1 ct/s")
+        primary.header["PIXSCALE"] = (model.pixel_scale, "[arcsec] side of a pixel")
+        for axis, size in ((1, width), (2, height)):
+            primary.header[f"CTYPE{axis}"] = ("LINEAR", "offset from the centre of the stamp")
+            primary.header[f"CUNIT{axis}"] = "arcsec"
+            primary.header[f"CRPIX{axis}"] = (size + 1) / 2
+            primary.header[f"CRVAL{axis}"] = 0.0
+            primary.header[f"CD{axis}_{axis}"] = model.pixel_scale
+        primary.header["CTYPE3"] = ("GALAXY", "row of the table")
+        primary.header["CD3_3"] = 1.0
+    primary.header["MODEL"] = (entry.name, "model of the deepcosmo zoo")
+    primary.header["MODELVER"] = entry.version
+    primary.header["SEED"] = seed
+    primary.header["CREATOR"] = f"deepcosmo {deepcosmo.__version__}"
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column(name, array=value, unit=model.units.get(name) or None,
+                        format={"f": "E", "i": "J"}[value.dtype.kind])
+            for name, value in columns.items()
+        ],
+        name="CONDITIONS" if "image" in drawn else "CATALOG",
+    )  # fmt: skip
+    fits.HDUList([primary, table]).writeto(path, overwrite=True)
+
+
+def _train(arguments):
+    from tqdm import tqdm
+
+    from deepcosmo import training
+    from deepcosmo.zoo import publishing, store
+
+    source = training.find_recipe(arguments.name)
+    recipe = training.load_recipe(source)
+    folder = arguments.output / recipe.name
+    model = training.train(recipe, strategy=arguments.strategy, resume=arguments.resume, work_dir=folder)
+    if json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0) != 0:
+        return  # one worker is enough to write the results
+    history = json.loads((folder / "history.json").read_text(encoding="utf-8"))["history"]
+    seconds = sum(epoch["seconds"] for epoch in history)
+    root = store.published_root() if arguments.publish else arguments.output
+    entry = publishing.publish(
+        model,
+        recipe,
+        metrics=recipe.evaluate(model, tqdm),
+        training=publishing.provenance(seconds),
+        root=root,
+        source=source,
+    )
+    print(f"{entry.name}, version {entry.version}, is in {entry.directory}")
+
+
+def _evaluate(arguments):
+    from tqdm import tqdm
+
+    from deepcosmo import training
+    from deepcosmo.zoo import publishing, store
+
+    entry = deepcosmo.zoo.info(arguments.name)
+    if entry.directory.parent not in store.local_roots():
+        raise ValueError(f"{entry.directory} is a download: only local models can be evaluated anew")
+    recipe = training.load_recipe(entry.directory / "recipe.py")
+    started = time.time()
+    metrics = recipe.evaluate(deepcosmo.zoo.load(entry.name), tqdm)
+    publishing.record_metrics(entry.name, metrics, root=entry.directory.parent)
+    print(f"Measured in {time.time() - started:.0f} s and written to {entry.directory / 'model.json'}\n")
+    _info(arguments)
+
+
+def _export(arguments):
+    from deepcosmo import export
+
+    model = deepcosmo.zoo.load(arguments.name)
+    folder = export.save(model, arguments.directory)
+    print(f"SavedModel in {folder}, endpoints: {', '.join(model.endpoints())}")
+
+
+def _download(arguments):
+    print(deepcosmo.zoo.download(arguments.name, progress=sys.stderr.isatty()))
+
+
+def _print_columns(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Every model in zoo/: whole, evaluated, documented, and still giving its golden arrays."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT, python
+
+from deepcosmo import zoo
+from deepcosmo.zoo import golden, publishing
+
+FOLDERS = sorted(path.parent for path in (CHECKOUT / "zoo").glob("*/model.json"))
+published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+@published
+def test_is_fit_to_publish(folder):
+    assert publishing.audit(folder) == []
+
+
+@published
+def test_replays_its_golden_arrays(folder):
+    with np.load(folder / "golden.npz") as arrays:
+        worst = golden.deviations(golden.call_keras(zoo.load(folder.name)), dict(arrays))
+    assert worst and max(worst.values()) < golden.TOLERANCE, worst
+
+
+@published
+def test_golden_arrays_cover_every_endpoint(folder):
+    with np.load(folder / "golden.npz") as arrays:
+        covered = {name.split("/")[0] for name in arrays}
+    endpoints = set(zoo.load(folder.name, weights=False).endpoints())
+    assert covered <= endpoints and endpoints - covered <= {"serving_default"}
+
+
+@published
+def test_loads_fast(folder):
+    script = (
+        "import keras, time, deepcosmo; start = time.perf_counter(); "
+        f"deepcosmo.zoo.load({folder.name!r}); print(time.perf_counter() - start)"
+    )
+    seconds = min(float(python("-c", script).stdout.split()[-1]) for _ in range(2))
+    assert seconds < 1.5
+
+
+def test_zoo_is_small_enough_for_a_wheel():
+    started = time.time()
+    assert sum(path.stat().st_size for path in (CHECKOUT / "zoo").rglob("*") if path.is_file()) < 80e6
+    assert time.time() - started < 60
+
+
+def test_table_in_readme():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    table = publishing.table(zoo.Entry.read(folder) for folder in FOLDERS)
+    assert f"-->\n{table}<!-- /models -->" in readme
