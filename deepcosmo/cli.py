@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -192,38 +191,49 @@ def _stack(image):
 
 
 def _write_fits(path, drawn, model, entry, seed):
-    """The images as one cube in the primary HDU, everything else as columns of a table."""
+    """Stacks of images as cubes, `image` in the primary HDU; everything else as columns of a table."""
     from astropy.io import fits
 
-    primary = fits.PrimaryHDU()
-    columns = {name: value for name, value in drawn.items() if name != "image"}
-    if "image" in drawn:
-        primary = fits.PrimaryHDU(_stack(drawn["image"]).astype("float32"))
-        height, width = primary.data.shape[1:]
-        primary.header["BUNIT"] = (model.units["image"], "per pixel")
-        primary.header["MAGZERO"] = (model.zero_point, "[mag] AB magnitude of 1 ct/s")
-        primary.header["PIXSCALE"] = (model.pixel_scale, "[arcsec] side of a pixel")
-        for axis, size in ((1, width), (2, height)):
-            primary.header[f"CTYPE{axis}"] = ("LINEAR", "offset from the centre of the stamp")
-            primary.header[f"CUNIT{axis}"] = "arcsec"
-            primary.header[f"CRPIX{axis}"] = (size + 1) / 2
-            primary.header[f"CRVAL{axis}"] = 0.0
-            primary.header[f"CD{axis}_{axis}"] = model.pixel_scale
-        primary.header["CTYPE3"] = ("GALAXY", "row of the table")
-        primary.header["CD3_3"] = 1.0
+    images = {name: _stack(value) for name, value in drawn.items() if value.ndim > 1}
+    columns = {name: value for name, value in drawn.items() if value.ndim == 1}
+    primary = fits.PrimaryHDU(images.pop("image", None))
+    cubes = [primary, *(fits.ImageHDU(cube, name=name) for name, cube in images.items())]
+    for hdu, name in zip(cubes, ["image", *images], strict=True):
+        if hdu.data is not None:
+            hdu.header.update(_image_cards(model, name, hdu.data.shape))
     primary.header["MODEL"] = (entry.name, "model of the deepcosmo zoo")
     primary.header["MODELVER"] = entry.version
     primary.header["SEED"] = seed
     primary.header["CREATOR"] = f"deepcosmo {deepcosmo.__version__}"
+    codes = {"f": "E", "i": "J"}
     table = fits.BinTableHDU.from_columns(
         [
-            fits.Column(name, array=value, unit=model.units.get(name) or None,
-                        format={"f": "E", "i": "J"}[value.dtype.kind])
+            fits.Column(name, codes[value.dtype.kind], model.units.get(name) or None, array=value)
             for name, value in columns.items()
         ],
         name="CONDITIONS" if "image" in drawn else "CATALOG",
-    )  # fmt: skip
-    fits.HDUList([primary, table]).writeto(path, overwrite=True)
+    )
+    fits.HDUList([*cubes, table]).writeto(path, overwrite=True)
+
+
+def _image_cards(model, name, shape):
+    """Units, zero point and a linear WCS in arcseconds from the centre of a stamp."""
+    cards = {
+        "BUNIT": (model.units[name], "per pixel"),
+        "MAGZERO": (model.zero_point, "[mag] AB magnitude of 1 ct/s"),
+        "PIXSCALE": (model.pixel_scale, "[arcsec] side of a pixel"),
+        "CTYPE3": ("GALAXY", "row of the table"),
+        "CD3_3": 1.0,
+    }
+    for axis, size in ((1, shape[2]), (2, shape[1])):
+        cards |= {
+            f"CTYPE{axis}": ("LINEAR", "offset from the centre of the stamp"),
+            f"CUNIT{axis}": "arcsec",
+            f"CRPIX{axis}": (size + 1) / 2,
+            f"CRVAL{axis}": 0.0,
+            f"CD{axis}_{axis}": model.pixel_scale,
+        }
+    return cards
 
 
 def _train(arguments):
@@ -253,19 +263,10 @@ def _train(arguments):
 
 
 def _evaluate(arguments):
-    from tqdm import tqdm
-
     from deepcosmo import training
-    from deepcosmo.zoo import publishing, store
 
-    entry = deepcosmo.zoo.info(arguments.name)
-    if entry.directory.parent not in store.local_roots():
-        raise ValueError(f"{entry.directory} is a download: only local models can be evaluated anew")
-    recipe = training.load_recipe(entry.directory / "recipe.py")
-    started = time.time()
-    metrics = recipe.evaluate(deepcosmo.zoo.load(entry.name), tqdm)
-    publishing.record_metrics(entry.name, metrics, root=entry.directory.parent)
-    print(f"Measured in {time.time() - started:.0f} s and written to {entry.directory / 'model.json'}\n")
+    entry = training.evaluate(arguments.name)
+    print(f"Written to {entry.directory / 'model.json'} and to the card beside it\n")
     _info(arguments)
 
 

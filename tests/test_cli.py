@@ -1,0 +1,180 @@
+import os
+import re
+import sys
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from conftest import TESTS, python
+
+import deepcosmo
+from deepcosmo import cli
+
+HEAVY = {"tensorflow", "keras", "numpy"}
+COMMANDS = ["list", "info", "sample", "train", "evaluate", "export", "download"]
+
+
+@pytest.fixture
+def chosen(small_zoo, monkeypatch, tmp_path):
+    monkeypatch.setenv("DEEPCOSMO_ZOO", str(small_zoo))
+    monkeypatch.chdir(tmp_path)
+
+
+def failure(capsys, *arguments):
+    """The one line on standard error with which a command fails."""
+    assert cli.main(list(arguments)) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("deepcosmo: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "script", ["import deepcosmo", "from deepcosmo import cli; cli._parser().format_help()"]
+)
+def test_starts_without_tensorflow_in_0_3_s(script):
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = python("-c", f"{script}; import sys; assert not {HEAVY!r} & set(sys.modules)")
+        seconds.append(time.perf_counter() - start)
+        assert done.returncode == 0, done.stderr
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert end.value.code == 0 and f"deepcosmo {command}" in text and len(text) > 150
+
+
+def test_help_lists_every_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^    {command} ", text, re.MULTILINE) for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "lst", "sample", "sample x -n 0", "sample x -n 1.5", "sample x --seed a", "train x --strategy y"],
+)
+def test_wrong_usage_is_one_line(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments.split())
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["info", "sample", "evaluate", "download"])
+def test_unknown_model(chosen, capsys, command):
+    assert "did you mean small_cosmos" in failure(capsys, command, "small_cosmo")
+
+
+def test_unknown_recipe(chosen, capsys):
+    assert "small_cosmos" in failure(capsys, "train", "small_cosmo")
+
+
+def test_list(chosen, capsys):
+    assert cli.main(["list"]) == 0
+    assert re.search(r"small_cosmos +1 +regression +none/small:1.0.0", capsys.readouterr().out)
+    assert cli.main(["list", "--task", "regression"]) == 0
+    assert "stamps_cosmos" not in capsys.readouterr().out
+    failure(capsys, "list", "--task", "cooking")
+
+
+def test_list_into_a_closed_pipe(chosen, small_zoo):
+    """As `deepcosmo list | head` does."""
+    broken = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1)"
+    script = f"{broken}; from deepcosmo import cli; cli.main(['list'])"
+    done = python("-c", script, DEEPCOSMO_ZOO=str(small_zoo))
+    assert "Traceback" not in done.stderr and "Broken" not in done.stderr
+
+
+def test_info(chosen, capsys):
+    assert cli.main(["info", "small_cosmos"]) == 0
+    text = capsys.readouterr().out
+    assert "Limits: Not for science." in text and re.search(r"NLL \[nat\] +\d\.\d+ ± 0\.\d+ +test +64", text)
+
+
+def test_sample_stamps(chosen, capsys, tmp_path):
+    assert cli.main(["sample", "stamps_cosmos", "--seed", "5"]) == 0
+    text = capsys.readouterr().out
+    files = re.findall(r"samples/\S+", text)
+    assert files == ["samples/stamps_cosmos.png", "samples/stamps_cosmos.fits"]
+    assert (tmp_path / files[0]).read_bytes().startswith(b"\x89PNG")
+    with fits.open(tmp_path / files[1]) as hdus:
+        header, table = hdus[0].header, hdus["CONDITIONS"]
+        drawn = deepcosmo.zoo.load("stamps_cosmos").draw(64, seed=5)
+        np.testing.assert_array_equal(hdus[0].data, drawn["image"][..., 0])
+        np.testing.assert_array_equal(table.data["mag_auto"], drawn["mag_auto"])
+        assert (header["BUNIT"], header["CUNIT1"], header["SEED"]) == ("ct/s", "arcsec", 5)
+        assert header["CD1_1"] == header["CD2_2"] == header["PIXSCALE"] == 0.03
+        assert header["CRPIX1"] == 4.5 and header["MAGZERO"] == 25.94
+        assert table.columns["flux_radius"].unit == "pix"
+
+
+def test_fits_has_a_wcs_that_astropy_and_galsim_read(chosen, tmp_path):
+    import galsim
+    from astropy.wcs import WCS
+
+    assert cli.main(["sample", "stamps_cosmos", "-n", "2"]) == 0
+    path = "samples/stamps_cosmos.fits"
+    np.testing.assert_allclose(np.diag(WCS(fits.getheader(path)).pixel_scale_matrix)[:2], 0.03)
+    with fits.open(path) as hdus:
+        hdus[0].verify("exception")
+    assert galsim.fits.readCube(path)[0].array.shape == (8, 8)
+
+
+def test_sample_catalogue_in_batches(chosen, capsys, tmp_path):
+    assert cli.main(["sample", "small_cosmos", "-n", "600", "-o", "out"]) == 0
+    assert (tmp_path / "out" / "small_cosmos.png").stat().st_size > 1000
+    mag = fits.getdata(tmp_path / "out" / "small_cosmos.fits", "CATALOG")["mag_auto"]
+    assert len(mag) == len(np.unique(mag)) == 600
+
+
+def test_sample_of_a_model_that_does_not_draw(chosen, capsys, monkeypatch):
+    from small_model import SmallModel
+
+    monkeypatch.delattr(SmallModel, "draw")
+    assert "a model for regression: it does not draw" in failure(capsys, "sample", "small_cosmos")
+
+
+def test_export(chosen, capsys, tmp_path):
+    assert cli.main(["export", "small_cosmos", "saved"]) == 0
+    assert "endpoints: serving_default, log_prob, sample" in capsys.readouterr().out
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+    assert "not an empty folder" in failure(capsys, "export", "small_cosmos", "saved")
+
+
+def test_download(small_tree, serve, capsys, own_cache):
+    assert cli.main(["download", f"{serve(small_tree)}/small_cosmos/1"]) == 0
+    assert capsys.readouterr().out.startswith(str(own_cache))
+
+
+def test_train_sample_evaluate(chosen, capsys, tmp_path, monkeypatch):
+    """The whole line for a user's own recipe."""
+    recipe = TESTS / "small_recipe.py"
+    assert cli.main(["train", str(recipe)]) == 0
+    assert "small_cosmos, version 1, is in runs/small_cosmos" in capsys.readouterr().out
+    assert "resume" in failure(capsys, "train", str(recipe))
+    assert cli.main(["train", str(recipe), "--resume"]) == 0
+    monkeypatch.setenv("DEEPCOSMO_ZOO", "runs")
+    trained = deepcosmo.zoo.info("small_cosmos")
+    assert trained.training["seconds"] >= 0 and "tensorflow" in trained.training["versions"]
+    before = (tmp_path / "runs" / "small_cosmos" / "model.json").read_text()
+    assert cli.main(["sample", "small_cosmos", "-n", "3"]) == 0
+    assert cli.main(["evaluate", "small_cosmos"]) == 0
+    assert (tmp_path / "runs" / "small_cosmos" / "model.json").read_text() == before
+
+
+def test_download_is_not_evaluated(small_tree, serve, capsys):
+    assert "local zoo" in failure(capsys, "evaluate", f"{serve(small_tree)}/small_cosmos/1")
+
+
+def test_module_runs_as_a_program(small_zoo):
+    done = python("-m", "deepcosmo.cli", "info", "nothing_like_it", DEEPCOSMO_ZOO=str(small_zoo))
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert os.path.basename(sys.executable) not in done.stderr
