@@ -75,8 +75,8 @@ class Growth(typing.NamedTuple):
     area: np.ndarray
 
 
-def _cumulate(radius, light, present, extent):
-    """Light and area of pixels `present` within circles: clip(j - r + 1/2, 0, 1) of a pixel at r is in j."""
+def _cumulate(radius, light, extent):
+    """Light and area within circles up to `extent`: clip(j - r + 1/2, 0, 1) of a pixel at r is in j."""
     size = int(extent) + 3
     position = np.minimum(radius.ravel() + np.float32(0.5), np.float32(size - 2))
     first = position.astype(np.intp)
@@ -90,34 +90,32 @@ def _cumulate(radius, light, present, extent):
 
     light = light.ravel()
     flux = sums(np.bincount(first, light, size), np.bincount(first, light * fraction, size))
-    if present is not None:
-        first, fraction = first[present.ravel()], fraction[present.ravel()]
     area = sums(np.bincount(first, minlength=size), np.bincount(first, fraction, size))
-    return grid, flux, area
+    return Growth(grid, flux, area)
 
 
 def elliptical_growth(image, radius):
     """Growth curve in ellipses; `radius` (h, w) is circularised, px."""
-    return Growth(*_cumulate(radius, image, None, np.hypot(*image.shape)))
+    return _cumulate(radius, image, np.hypot(*image.shape))
 
 
 def circular_growth(image, centre):
     """Growth curve in circles about the centre, with the pixels of the core split into sub-pixels."""
+    extent = np.hypot(*image.shape)
     y, x = pixels(image.shape)
     radius = np.sqrt((y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2)
     top, left = (max(round(c) - _CORE, 0) for c in centre)
     core = np.s_[top : top + 2 * _CORE, left : left + 2 * _CORE]
-    light, present = image.copy(), np.ones(image.shape, bool)
-    light[core] = present[core] = 0
-    grid, flux, area = _cumulate(radius, light, present, np.hypot(*image.shape))
+    grid, flux, area = _cumulate(radius, image, extent)
+    _, coarse_flux, coarse_area = _cumulate(radius[core], image[core], extent)
 
     fine = (np.arange(_SUBPIXELS, dtype=np.float32) + 0.5) / _SUBPIXELS - 0.5
     sub_y = (y[core[0], 0, None] + fine - np.float32(centre[0])).ravel()
     sub_x = (x[0, core[1], None] + fine - np.float32(centre[1])).ravel()
     index = np.ceil(np.sqrt(sub_y[:, None] ** 2 + sub_x**2) / _STEP).astype(np.intp).ravel()
     split = image[core].repeat(_SUBPIXELS, axis=0).repeat(_SUBPIXELS, axis=1).ravel() / _SUBPIXELS**2
-    flux += np.cumsum(np.bincount(index, split, len(grid)))
-    area += np.cumsum(np.bincount(index, minlength=len(grid))) / _SUBPIXELS**2
+    flux += np.cumsum(np.bincount(index, split, len(grid))) - coarse_flux
+    area += np.cumsum(np.bincount(index, minlength=len(grid))) / _SUBPIXELS**2 - coarse_area
     return Growth(grid, flux, area)
 
 

@@ -293,15 +293,17 @@ def _asymmetry(image, centre, extent, noise_std):
         return (y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2 < extent**2
 
     # sum (I(x) - I(p - x))^2 is least where the self-convolution peaks, at p = twice the centre of rotation.
-    size = [scipy.fft.next_fast_len(2 * n, real=True) for n in image.shape]
-    overlap = scipy.fft.irfft2(scipy.fft.rfft2(np.where(within(centre), image, 0), size) ** 2, size)
-    span = 2 * _PIVOT_SEARCH + 1
-    corner = np.clip(np.rint(2 * centre).astype(int) - _PIVOT_SEARCH, 1, [2 * h - span - 1, 2 * w - span - 1])
-    inner = overlap[corner[0] : corner[0] + span, corner[1] : corner[1] + span]
-    i, j = corner + np.unravel_index(np.argmax(inner), inner.shape)
-    pivot = (i, j) + _vertex(overlap[i - 1 : i + 2, j - 1 : j + 2])
-
+    # The transforms are periodic, but the box is wider than twice the extent: nothing comes round to the peak.
     size = tuple(scipy.fft.next_fast_len(n, real=True) for n in image.shape)
+    overlap = scipy.fft.irfft2(scipy.fft.rfft2(np.where(within(centre), image, 0), size) ** 2, size)
+    first = np.rint(2 * centre).astype(int) - _PIVOT_SEARCH - 1
+    rows, columns = (
+        (start + np.arange(2 * _PIVOT_SEARCH + 3)) % n for start, n in zip(first, size, strict=True)
+    )
+    overlap = overlap[rows[:, None], columns]
+    i, j = np.unravel_index(np.argmax(overlap[1:-1, 1:-1]), (2 * _PIVOT_SEARCH + 1,) * 2)
+    pivot = first + (i + 1, j + 1) + _vertex(overlap[i : i + 3, j : j + 3])
+
     ky, kx = _frequencies(size)
     phase = np.exp(-1j * np.float32(pivot[0]) * ky) * np.exp(-1j * np.float32(pivot[1]) * kx)
     rotated = scipy.fft.irfft2(np.conj(scipy.fft.rfft2(image, size)) * phase, size)[:h, :w]
