@@ -13,7 +13,10 @@ def _multi_worker():
             "multi_worker needs the environment variable TF_CONFIG on every worker, e.g. "
             '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
         )
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ValueError(f"multi_worker must be set up before TensorFlow runs anything: {error}") from error
 
 
 def _tpu():
@@ -41,7 +44,7 @@ def strategy(name):
             TensorFlow runs anything else; `"tpu"`.
 
     Raises:
-        ValueError: an unknown name, `TF_CONFIG` is missing, or there is no TPU.
+        ValueError: an unknown name, `TF_CONFIG` is missing or comes too late, or there is no TPU.
     """
     if name not in STRATEGIES:
         raise ValueError(f"unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}")
