@@ -1,0 +1,123 @@
+"""What the galaxy models of the zoo are measured by: samples against renderings, reconstructions against fits."""
+
+import itertools
+
+import numpy as np
+
+from deepcosmo.metrics import comparison, morphology, residuals, sersic_fit
+from deepcosmo.training.recipe import Metric
+
+__all__ = ["COMPARED", "generator_metrics", "memorisation_metrics", "reconstruction_metrics"]
+
+COMPARED = ("magnitude", "half_light_radius", "size", "g", "rho4", "gini", "m20", "concentration", "asymmetry")
+
+_LANUSSE = "flow-VAE of arXiv:2008.03833: {}"
+_HOLZSCHUH = "5.98e-2 for COSMOS in arXiv:2203.11956"
+
+
+def generator_metrics(truth, samples, conditions, *, split, noise_std):
+    """Samples against GalSim renderings at the same conditions, PSFs and noise.
+
+    Args:
+        truth, samples: stamps (n, h, w), counts/s per pixel; row i of both has the same conditions, PSF and noise level.
+        conditions: dict of (n,) arrays: mag_auto, flux_radius, zphot.
+        split: the split that `truth` is.
+        noise_std: standard deviation of the pixel noise.
+
+    Returns:
+        `(metrics, statistics)`: a list of `Metric`, and the measured statistics of truth and samples.
+    """
+    measured = [morphology.measure(images, noise_std=noise_std, workers=2) for images in (truth, samples)]
+    size = len(truth)
+
+    def metric(name, value, error=None, reference=None):
+        return Metric(name=name, value=float(value), error=None if error is None else float(error),
+                      reference=reference, split=split, size=size)
+
+    metrics = []
+    references = {"g": _LANUSSE.format("3.9% high, 4.9 sigma"), "size": _LANUSSE.format("0.7% high")}
+    for name, mean in comparison.mean_differences(*measured, names=COMPARED).items():
+        if name in ("magnitude", "m20"):
+            metrics.append(metric(f"mean {name}, samples - truth", mean.difference, mean.error))
+        else:
+            metrics.append(metric(f"mean {name}, samples / truth - 1 [%]", mean.percent, mean.percent_error,
+                                  references.get(name)))
+        metrics.append(metric(f"mean {name}, samples - truth [sigma]", mean.sigma, 1.0))
+    distance = comparison.wasserstein(*measured, names=COMPARED)
+    floor = comparison.wasserstein_floor(measured[0], names=COMPARED)
+    metrics.append(metric("mean Wasserstein distance of z-scored statistics", distance.mean, distance.error,
+                          f"{_HOLZSCHUH}; two halves of the truth: {floor.mean:.3f}"))
+    metrics += [metric(f"Wasserstein distance, {name}", value) for name, value in distance.each.items()]
+    both = np.isfinite(measured[0]["magnitude"]) & np.isfinite(measured[1]["magnitude"])
+    shift = (measured[1]["magnitude"] - measured[0]["magnitude"])[both]
+    metrics.append(metric("median |dmag|, sample - rendering at the same conditions [mag]", np.median(np.abs(shift)),
+                          1.25 * np.std(np.abs(shift)) / np.sqrt(len(shift))))
+    biases = comparison.conditional_bias(*measured, conditions, names=("size", "g", "half_light_radius"))
+    off = [b for b in biases if abs(b.mean.sigma) > 3 and abs(b.mean.percent) > 2]
+    worst = max(biases, key=lambda b: min(abs(b.mean.sigma) / 3, abs(b.mean.percent) / 2))
+    metrics.append(metric(
+        f"bins of a condition off by > 3 sigma and > 2%, of {len(biases)}", len(off), None,
+        f"worst: {worst.statistic}, {worst.condition} in {worst.low:.3g} to {worst.high:.3g}: "
+        f"{worst.mean.percent:+.1f}%, {worst.mean.sigma:+.1f} sigma"))
+    return metrics, measured
+
+
+def memorisation_metrics(samples, test, train, *, split):
+    """Nearest-neighbour test on features (n, d), see `comparison.memorisation`."""
+    result = comparison.memorisation(samples, test, train)
+    return [
+        Metric(name="memorisation: P(sample nearer to training set than unseen galaxy)", value=result.auc,
+               error=result.auc_error, reference="0.5: none", split=split, size=result.size),
+        Metric(name="memorisation: fraction of samples nearer than 1% of unseen galaxies", value=result.copies,
+               reference="0.01: none", split=split, size=result.size),
+    ]
+
+
+def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=0, sersic=False, progress=iter):
+    """Posterior-mean reconstructions of stamps: chi² per pixel and calibration of the residuals.
+
+    Args:
+        vae: a `GalaxyVAE`.
+        stamps: dict of arrays `image`, `psf`, `noise_std`.
+        split: the split that they are.
+        noise_power: (h, w), of mean 1.
+        iterations: as of `GalaxyVAE.posterior`.
+        sersic: compare with the best single-Sérsic fit of each stamp (about a second each).
+        progress: wraps an iterable in a progress bar.
+    """
+    size, batch = len(stamps["image"]), 32
+    model = np.concatenate([
+        np.asarray(vae.reconstruct(*(stamps[k][i : i + batch] for k in ("image", "psf", "noise_std")),
+                                   iterations=iterations))
+        for i in progress(range(0, size, batch))])
+    found = residuals.calibration(stamps["image"], model, stamps["noise_std"])
+    chi2 = residuals.chi2_per_pixel(stamps["image"], model, stamps["noise_std"], noise_power=noise_power)
+    kind = f"{iterations} Levenberg-Marquardt steps" if iterations else "encoder alone"
+
+    def metric(name, value, error=None, reference=None):
+        return Metric(name=f"{name} ({kind})", value=float(value), error=None if error is None else float(error),
+                      reference=reference, split=split, size=size)
+
+    reference = [None, None]
+    if sersic:
+        fits = [sersic_fit.fit(image, psf, std, noise_power=noise_power).chi2 for image, psf, std in progress(
+            list(zip(stamps["image"], stamps["psf"], stamps["noise_std"], strict=True)))]
+        reference = [f"best single-Sérsic fit: {statistic(fits):.4f}" for statistic in (np.mean, np.median)]
+        better = int(np.sum(chi2 < fits))
+    metrics = [
+        metric("mean chi2 per pixel of the posterior mean", np.mean(chi2), np.std(chi2) / np.sqrt(size), reference[0]),
+        metric("median chi2 per pixel of the posterior mean", np.median(chi2), None, reference[1]),
+        metric("residual pixels within 1 sigma", found.within1, found.within1_error, "0.683 for pure noise"),
+        metric("residual pixels within 2 sigma", found.within2, found.within2_error, "0.954 for pure noise"),
+    ]
+    if sersic:
+        metrics.append(metric("stamps with lower chi2 than their Sérsic fit", better, None, f"of {size}"))
+    return metrics
+
+
+def as_arrays(dataset, number=None):
+    """A finite TFDS dataset of feature dicts as one dict of arrays; `attrs` stays a dict."""
+    import tensorflow as tf
+
+    examples = list(itertools.islice(dataset.as_numpy_iterator(), number))
+    return tf.nest.map_structure(lambda *values: np.stack(values), *examples)

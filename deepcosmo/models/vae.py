@@ -1,0 +1,219 @@
+"""Variational auto-encoder of galaxy stamps whose likelihood is the physics of each image."""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.conditional import stateless_seed
+from deepcosmo.models.laplace import laplace
+from deepcosmo.nn.galaxy import LightProfileDecoder, StampEncoder, fourier, inverse_fourier, psf_transfer
+
+__all__ = ["GalaxyVAE"]
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class GalaxyVAE(ProbabilisticModel):
+    """x ~ N(PSF * g(z), noise covariance), z ~ N(0, 1): a galaxy model that knows how each stamp was observed.
+
+    The PSF and the noise of every stamp enter the likelihood (Lanusse et al. 2021, arXiv:2008.03833), so the
+    decoded galaxy g(z) is free of both: it is positive and has the resolution of a Gaussian of 0.05 arcsec FWHM,
+    half that of HST/ACS. The noise is stationary: its covariance is diagonal in Fourier space.
+
+    `fit` takes the feature dicts of the data set `cosmos_stamps`, of which it reads `image` (batch, size, size),
+    `psf` (batch, psf_size, psf_size) and `noise_std` (batch,); the loss is minus the evidence lower bound
+    (Kingma & Welling 2014, arXiv:1312.6114) in nats, with the entropy of the noise left out.
+
+    Images are in counts/s per pixel (zero point 25.94 mag), at `pixel_scale` arcsec per pixel; the centre of a galaxy is
+    near the middle of the stamp, that of a PSF on pixel [psf_size // 2, psf_size // 2].
+
+    Args:
+        latent: dimension of z.
+        size: pixels on a side of the stamps.
+        psf_size: pixels on a side of the PSF images.
+        decoder_units: widths of the decoder's hidden layers.
+        encoder_units: width of the encoder's residual blocks.
+    """
+
+    pixel_scale = 0.03
+    zero_point = 25.94
+
+    def __init__(self, *, latent=32, size=128, psf_size=64, decoder_units=(256, 256), encoder_units=384, **kwargs):
+        super().__init__(**kwargs)
+        self.latent, self.size, self.psf_size = latent, size, psf_size
+        self.decoder_units, self.encoder_units = tuple(decoder_units), encoder_units
+        outputs = 2 * latent + latent * (latent - 1) // 2
+        self.encoder = StampEncoder(outputs=outputs, size=size, units=encoder_units, name="encoder")
+        self.decoder = LightProfileDecoder(size=size, units=self.decoder_units, name="decoder")
+        self.encoder.build((None, size, size), (None, psf_size, psf_size), (None,))
+        self.decoder.build((None, latent))
+        self.noise_power = self.add_weight(shape=(size, size), initializer="ones", trainable=False, name="noise_power")
+        self.seed_generator = keras.random.SeedGenerator(0)
+        # the half plane of `fourier` stands for the whole one
+        self._modes = np.full((size // 2 + 1, 1), 2.0, "float32")
+        self._modes[[0, -1]] = 1.0
+        self._strictly_lower = np.stack(np.tril_indices(latent, -1), axis=-1)
+        self.built = True
+
+    def set_noise_power(self, power):
+        """Sets the shape of the noise spectrum: (size, size) in the order of `np.fft.fft2`, scaled to mean 1.
+
+        `deepcosmo.physics.galaxies.acs_noise_power()` for COSMOS, ones for white noise.
+        """
+        power = np.asarray(power, "float32")
+        if power.shape != (self.size, self.size) or not np.all(power > 0):
+            raise ValueError(f"noise power must be positive, of shape ({self.size}, {self.size}); got {power.shape}")
+        self.noise_power.assign(power / power.mean())
+
+    # ---- encoder
+
+    def call(self, x):
+        return self._encode(x)
+
+    def _encode(self, x):
+        """Posterior mean (batch, latent) and scale_tril (batch, latent, latent) of the stamps of a feature dict."""
+        h = self.encoder(x["image"], x["psf"], x["noise_std"])
+        mean, log_scale, lower = ops.split(h, [self.latent, 2 * self.latent], axis=-1)
+        lower = tf.scatter_nd(self._strictly_lower, ops.transpose(ops.tanh(lower)), (self.latent, self.latent, tf.shape(h)[0]))
+        scale = ops.exp(ops.expand_dims(5.0 * ops.tanh(log_scale / 5.0) - 2.0, -1))  # between e^-7 and e^3
+        return 3.0 * mean, scale * (ops.transpose(lower, (2, 0, 1)) + np.eye(self.latent, dtype="float32"))
+
+    def posterior(self, image, psf, noise_std, *, iterations=0):
+        """q(z | image, PSF, noise).
+
+        Args:
+            image: stamps (batch, size, size), counts/s per pixel.
+            psf: PSF images (batch, psf_size, psf_size) of unit sum; others are normalised, with a warning.
+            noise_std: standard deviation of the noise per pixel (batch,), counts/s.
+            iterations: steps of Levenberg-Marquardt that start from the encoder's answer and end in the Laplace
+                approximation at the most probable z: slower, and exact where the likelihood is sharp.
+
+        Returns:
+            `tfd.MultivariateNormalTriL` over z, batch shape (batch,).
+
+        Raises:
+            ValueError: wrong shapes, values that are not finite, noise that is not positive.
+        """
+        import tensorflow_probability as tfp
+
+        x = self.checked(image, psf, noise_std)
+        mean, scale_tril = self._encode(x)
+        if iterations:
+            mean, scale_tril = laplace(lambda z: self._whitened_residual(x, z), mean, iterations)
+        return tfp.distributions.MultivariateNormalTriL(mean, scale_tril=scale_tril)
+
+    # ---- decoder
+
+    def decode(self, z):
+        """Galaxies (batch, size, size), counts/s per pixel, free of PSF and noise, of latent vectors (batch, latent)."""
+        return self.decoder(ops.convert_to_tensor(z, "float32"))
+
+    def render(self, z, psf):
+        """Noise-free stamps (batch, size, size): the galaxies of z convolved with `psf`."""
+        return inverse_fourier(self._convolved(self.decode(z), psf))
+
+    def reconstruct(self, image, psf, noise_std, *, iterations=0):
+        """The stamps of the posterior means: denoised images (batch, size, size). Arguments as of `posterior`."""
+        x = self.checked(image, psf, noise_std)
+        return self.render(self.posterior(**x, iterations=iterations).mean(), x["psf"])
+
+    def sample(self, n, *, seed):
+        """Galaxies (n, size, size) of z ~ N(0, 1), as from `decode`."""
+        return self.decode(tf.random.stateless_normal((n, self.latent), stateless_seed(seed)))
+
+    # ---- likelihood and bound
+
+    def _convolved(self, galaxies, psf):
+        g_re, g_im = fourier(galaxies)
+        p_re, p_im = psf_transfer(psf, self.size)
+        return g_re * p_re - g_im * p_im, g_re * p_im + g_im * p_re
+
+    def _whitened_residual(self, x, z):
+        """Residuals in units of their standard deviation, (batch, modes); half their sum of squares is -log p(x|z)."""
+        m_re, m_im = self._convolved(self.decoder(z), x["psf"])
+        x_re, x_im = fourier(x["image"])
+        variance = ops.transpose(self.noise_power)[: self.size // 2 + 1] * self.size**2
+        weight = ops.sqrt(self._modes / variance) / ops.reshape(x["noise_std"], (-1, 1, 1))
+        residual = ops.stack([(x_re - m_re) * weight, (x_im - m_im) * weight], axis=1)
+        return ops.reshape(residual, (-1, 2 * (self.size // 2 + 1) * self.size))
+
+    def log_likelihood(self, x, z):
+        """log p(image | z, PSF, noise) of a feature dict (batch,), in nats, without the normalisation of the noise."""
+        return -0.5 * ops.sum(self._whitened_residual(x, z) ** 2, axis=-1)
+
+    def _kl_to_prior(self, mean, scale_tril):
+        """KL of the Gaussian posterior to N(0, 1), (batch,), in nats."""
+        log_scale = ops.log(ops.diagonal(scale_tril, axis1=1, axis2=2))
+        return 0.5 * (ops.sum(mean**2, -1) + ops.sum(scale_tril**2, (1, 2)) - self.latent) - ops.sum(log_scale, -1)
+
+    def _negative_elbo(self, x, posterior, noise):
+        mean, scale_tril = posterior
+        z = mean + ops.squeeze(ops.matmul(scale_tril, ops.expand_dims(noise, -1)), -1)
+        return self._kl_to_prior(mean, scale_tril) - self.log_likelihood(x, z)
+
+    def loss_per_example(self, x, y, y_pred):
+        noise = keras.random.normal(ops.shape(y_pred[0]), seed=self.seed_generator)
+        return self._negative_elbo(x, y_pred, noise)
+
+    def elbo(self, image, psf, noise_std, *, seed):
+        """Evidence lower bound (batch,), nats, one draw of z; the normalisation of the noise is left out."""
+        x = self.checked(image, psf, noise_std)
+        posterior = self._encode(x)
+        noise = tf.random.stateless_normal(tf.shape(posterior[0]), stateless_seed(seed))
+        return -self._negative_elbo(x, posterior, noise)
+
+    # ---- export and input
+
+    def endpoints(self):
+        image = tf.TensorSpec((None, self.size, self.size), tf.float32, name="image")
+        psf = tf.TensorSpec((None, self.psf_size, self.psf_size), tf.float32, name="psf")
+        noise_std = tf.TensorSpec((None,), tf.float32, name="noise_std")
+        z = tf.TensorSpec((None, self.latent), tf.float32, name="z")
+        n, seed = tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")
+
+        def encode(image, psf, noise_std):
+            mean, scale_tril = self._encode({"image": image, "psf": psf, "noise_std": noise_std})
+            return {"mean": mean, "scale_tril": scale_tril}
+
+        return {
+            "encode": (encode, [image, psf, noise_std]),
+            "decode": (lambda z: {"galaxy": self.decode(z)}, [z]),
+            "render": (lambda z, psf: {"image": self.render(z, psf)}, [z, psf]),
+            "elbo": (lambda image, psf, noise_std, seed: {"elbo": self.elbo(image, psf, noise_std, seed=seed)},
+                     [image, psf, noise_std, seed]),
+            "sample": (lambda n, seed: {"galaxy": self.sample(n, seed=seed)}, [n, seed]),
+            "serving_default": (encode, [image, psf, noise_std]),
+        }
+
+    def checked(self, image, psf, noise_std):
+        """A feature dict of float32 tensors; values are checked where they are known, which is not inside a graph."""
+        image, psf = ops.convert_to_tensor(image, "float32"), ops.convert_to_tensor(psf, "float32")
+        noise_std = ops.convert_to_tensor(noise_std, "float32")
+        for name, value, shape in (("image", image, (self.size,) * 2), ("psf", psf, (self.psf_size,) * 2),
+                                   ("noise_std", noise_std, ())):
+            if value.shape.rank != 1 + len(shape) or tuple(value.shape[1:]) != shape:
+                expected = ", ".join(["batch", *map(str, shape)])
+                raise ValueError(f"{name} must have shape ({expected}); got {tuple(value.shape)}")
+        if tf.executing_eagerly():
+            for name, value in (("image", image), ("psf", psf), ("noise_std", noise_std)):
+                bad = np.flatnonzero(~np.isfinite(value).reshape(len(value), -1).all(axis=1))
+                if bad.size:
+                    raise ValueError(f"{name} has values that are not finite in {bad.size} of {len(value)} stamps, "
+                                     f"the first being number {bad[0]}")
+            if np.any(noise_std.numpy() <= 0):
+                raise ValueError(f"noise_std must be positive; got {noise_std.numpy().min():g}")
+            total = psf.numpy().sum((1, 2))
+            if np.any(total <= 0):
+                raise ValueError(f"a PSF must have a positive sum; got {total.min():g}")
+            if np.any(np.abs(total - 1) > 1e-2):
+                warnings.warn(f"PSFs should sum to 1 and were normalised; got sums between {total.min():g} and "
+                              f"{total.max():g}", stacklevel=3)
+                psf = psf / total[:, None, None]
+        return {"image": image, "psf": psf, "noise_std": noise_std}
+
+    def get_config(self):
+        return super().get_config() | dict(latent=self.latent, size=self.size, psf_size=self.psf_size,
+                                           decoder_units=self.decoder_units, encoder_units=self.encoder_units)

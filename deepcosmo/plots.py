@@ -1,0 +1,112 @@
+"""Pictures: grids of galaxy stamps, rows of stamps side by side, and pair plots of catalogues."""
+
+import math
+
+import numpy as np
+
+__all__ = ["comparison", "pairs", "stamps"]
+
+
+def _figure(width, height):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _stretched(image, noise_std):
+    """asinh of the image in units of its noise, between -1 and the peak of a typical galaxy, as values in 0..1."""
+    value = np.arcsinh(image / (2 * noise_std))
+    low, high = np.arcsinh(-1.0), max(np.arcsinh(10.0), np.percentile(value, 99.9))
+    return np.clip((value - low) / (high - low), 0, 1)
+
+
+def _background(images):
+    """Pixel noise of images (n, h, w): 1.48 times the median absolute value of their border pixels."""
+    border = np.concatenate([images[:, :4].ravel(), images[:, -4:].ravel(), images[:, :, :4].ravel()])
+    return max(1.48 * float(np.median(np.abs(border))), 1e-3 * float(np.abs(images).max()) + 1e-12)
+
+
+def _draw(axes, image, noise_std):
+    axes.imshow(_stretched(image, noise_std), origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def stamps(images, path, *, titles=None, columns=8, noise_std=None):
+    """Writes a grid of stamps on one asinh scale, in units of the noise.
+
+    Args:
+        images: (n, height, width).
+        path: file to write; its suffix chooses the format.
+        titles: a short text for each stamp.
+        columns: stamps in a row.
+        noise_std: pixel noise that sets the scale; measured at the borders by default.
+    """
+    images = np.asarray(images, float)
+    if images.ndim != 3:
+        raise ValueError(f"images must have shape (n, height, width); got {images.shape}")
+    noise_std = noise_std or _background(images)
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    figure = _figure(1.2 * columns, 1.2 * rows + (0.15 * rows if titles is not None else 0))
+    for i, image in enumerate(images):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        _draw(axes, image, noise_std)
+        if titles is not None:
+            axes.set_title(titles[i], fontsize=6, pad=2)
+    figure.savefig(path, dpi=120)
+
+
+def comparison(rows, path, *, noise_std=None):
+    """Writes labelled rows of stamps on one scale.
+
+    Args:
+        rows: dict label -> images (n, height, width).
+        path: file to write.
+        noise_std: as in `stamps`.
+    """
+    noise_std = noise_std or _background(np.asarray(next(iter(rows.values())), float))
+    count = max(len(images) for images in rows.values())
+    figure = _figure(1.2 * count + 0.3, 1.25 * len(rows))
+    for i, (label, images) in enumerate(rows.items()):
+        for j, image in enumerate(images):
+            axes = figure.add_subplot(len(rows), count, i * count + j + 1)
+            _draw(axes, image, noise_std)
+            if j == 0:
+                axes.set_ylabel(label, fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def pairs(columns, path, *, units=None, bins=40):
+    """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
+
+    Args:
+        columns: dict name -> (n,) numbers.
+        path: file to write.
+        units: dict name -> unit.
+        bins: bins of each axis, between the 0.5% and 99.5% quantiles.
+    """
+    columns = {name: np.asarray(v, float) for name, v in columns.items() if np.ndim(v) == 1 and np.ptp(v) > 0}
+    labels = {name: f"{name} [{units[name]}]" if units and units.get(name) else name for name in columns}
+    edges = {name: np.linspace(*np.quantile(v, [0.005, 0.995]), bins + 1) for name, v in columns.items()}
+    names, n = list(columns), len(columns)
+    figure = _figure(1.6 * n, 1.6 * n)
+    for i, y in enumerate(names):
+        for j, x in enumerate(names[: i + 1]):
+            axes = figure.add_subplot(n, n, i * n + j + 1)
+            if i == j:
+                axes.hist(columns[x], bins=edges[x], color="0.3")
+            else:
+                density, _, _ = np.histogram2d(columns[x], columns[y], bins=(edges[x], edges[y]))
+                axes.pcolormesh(edges[x], edges[y], np.sqrt(density.T), cmap="Greys", rasterized=True)
+            axes.tick_params(labelsize=5)
+            axes.set_xlabel(labels[x] if i == n - 1 else "", fontsize=7)
+            axes.set_ylabel(labels[y] if j == 0 and i else "", fontsize=7)
+            if i < n - 1:
+                axes.set_xticklabels([])
+            if j and i != j:
+                axes.set_yticklabels([])
+    figure.savefig(path, dpi=120)
