@@ -48,7 +48,9 @@ def training_batches(stage, *, seed, first_step):
     def one_pass(number):
         if stage.shuffle == 1:
             return examples
-        return examples.shuffle(stage.shuffle, seed=number + int(seed[0]), reshuffle_each_iteration=False)
+        # Inside this function the global seed is the function's own. It must not be 0 beside a tensor.
+        tf.random.set_seed(int(seed[0]) % (2**31 - 2) + 1)
+        return examples.shuffle(stage.shuffle, seed=number, reshuffle_each_iteration=False)
 
     batches = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(skip)
     batches = batches.batch(stage.batch_size, drop_remainder=True)

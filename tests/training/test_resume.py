@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import signal
 import time
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import toy
 
+from deepcosmo.models.flows import MAF
 from deepcosmo.training import Stage, train
 from deepcosmo.training.checkpoint import State
 
@@ -64,6 +66,34 @@ def test_finished_training_resumes_to_its_result(tmp_path):
     again = train(recipe, work_dir=tmp_path, resume=True)
     for a, b in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_interrupted_flow(tmp_path, monkeypatch):
+    """A published family, with seed 0, stopped by Ctrl-C after the first epoch."""
+
+    def model():
+        flow = MAF(dim=1, context_dim=3, transforms=2, hidden=(8,))
+        flow.adapt(vectors("train").batch(64))
+        return flow
+
+    def vectors(split):
+        return toy.pairs(split).map(lambda x, y: (x, y[None]))
+
+    only = Stage(name="only", data=vectors, optimizer=toy.adam, epochs=2, batch_size=50, ema=0.9)
+    recipe = dataclasses.replace(toy.make_recipe(only, model=model), seed=0)
+    whole = train(recipe, work_dir=tmp_path / "whole")
+
+    def save_and_interrupt(self, path):
+        save(self, path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        save = State.save
+        patch.setattr(State, "save", save_and_interrupt)
+        train(recipe, work_dir=tmp_path / "cut")
+    resumed = train(recipe, work_dir=tmp_path / "cut", resume=True)
+    for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
 def test_kill_between_stages_keeps_the_random_state(tmp_path):
