@@ -39,8 +39,17 @@ def save(model, directory):
     for name, (function, signature) in endpoints.items():
         if not all(spec.name for spec in signature):
             raise ValueError(f"endpoint {name!r} of {type(model).__name__} has an argument without a name")
-        function = tf.function(function, input_signature=signature, autograph=False)
-        setattr(module, name, function)
-        signatures[name] = function.get_concrete_function()
+        traced = tf.function(_positional(function, signature), input_signature=signature, autograph=False)
+        setattr(module, name, traced)
+        signatures[name] = traced.get_concrete_function()
     tf.saved_model.save(module, str(directory), signatures=signatures)
     return directory
+
+
+def _positional(function, signature):
+    """The endpoint with its tensors in order; other arguments, with their defaults, stay out of the graph."""
+
+    def endpoint(*tensors):
+        return function(**{spec.name: tensor for spec, tensor in zip(signature, tensors, strict=True)})
+
+    return endpoint

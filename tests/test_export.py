@@ -62,6 +62,24 @@ def test_archives_run_on_a_bare_tensorflow(small_tree):
     assert done.stdout.count("outputs, largest deviation") == 2
 
 
+def test_a_flow_runs_on_a_bare_tensorflow(tmp_path):
+    """Its endpoints are traced through TensorFlow Probability, of which nothing may be left."""
+    from deepcosmo.models.flows import MAF
+
+    model = MAF(dim=2, context_dim=1, transforms=2, hidden=(8,))
+    export.save(model, tmp_path / "saved")
+    y, context = np.ones([3, 2], "float32"), np.ones([3, 1], "float32")
+    inputs = {
+        "log_prob": {"y": y, "context": context},
+        "sample": {"context": context, "seed": np.array([1, 2], "int32")},
+    }
+    extra = tmp_path / "saved" / "assets.extra"
+    extra.mkdir()
+    np.savez(extra / "golden.npz", **golden.record(model, inputs))
+    done = python(CHECKOUT / "export" / "check.py", "--replay", tmp_path / "saved", path=[])
+    assert done.returncode == 0 and "2 outputs" in done.stdout, done.stderr
+
+
 def test_bare_tensorflow_is_bare(tmp_path):
     script = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT / 'export')!r}); import check\n"
