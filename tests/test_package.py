@@ -102,3 +102,30 @@ def test_readme_has_the_commands_that_ci_runs(marker):
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     found = re.search(f"^<!-- {marker} -->\n```bash\n(.+?)\n```$", readme, re.MULTILINE | re.DOTALL)
     assert found and found[1].startswith("pip install -e ")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status", "said"),
+    [
+        ("echo testing", "echo drawing", 0, ["testing", "drawing"]),
+        ("false && echo testing", "echo drawing", 1, []),
+        ("echo testing", "false && echo drawing", 1, ["testing"]),
+        (None, "echo drawing", 1, []),
+    ],
+)
+def test_ci_runs_both_commands_of_the_readme(tmp_path, first, second, status, said):
+    """In a folder of its own, with a stand-in for the program that makes the environment."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(CHECKOUT / ".ci" / "run", tmp_path / ".ci" / "run")
+    blocks = [("main command", second), ("other", "echo wrong"), ("test command", first)]
+    text = "".join(f"<!-- {name} -->\n```bash\n{line}\n```\nText.\n" for name, line in blocks if line)
+    (tmp_path / "README.md").write_text(text)
+    python3 = tmp_path / "bin" / "python3"
+    python3.parent.mkdir()
+    python3.write_text('#!/bin/sh\nmkdir -p "$3/bin"\n')
+    python3.chmod(0o755)
+    path = f"{python3.parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", tmp_path / ".ci" / "run"]
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    assert [line for line in done.stdout.splitlines() if not line.startswith("+")] == said

@@ -1,7 +1,5 @@
 """Every model in zoo/: whole, evaluated, documented, and still giving its golden arrays."""
 
-import time
-
 import numpy as np
 import pytest
 from conftest import CHECKOUT, python
@@ -44,9 +42,7 @@ def test_loads_fast(folder):
 
 
 def test_zoo_is_small_enough_for_a_wheel():
-    started = time.time()
     assert sum(path.stat().st_size for path in (CHECKOUT / "zoo").rglob("*") if path.is_file()) < 80e6
-    assert time.time() - started < 60
 
 
 def test_table_in_readme():
