@@ -35,7 +35,7 @@ STATISTICS = (
 # Bits of `flag`.
 UNDETECTED = 1  # nothing above the threshold near the centre, or no positive flux: moments only
 FAILED_MOMENTS = 2  # HSM did not converge: size, g1, g2, g, rho4 are NaN
-FAILED_PETROSIAN = 4  # no Petrosian radius in the stamp: gini, m20, concentration, asymmetry are NaN
+FAILED_PETROSIAN = 4  # no half-light or Petrosian radius in the stamp: what needs it is NaN
 TRUNCATED = 8  # an aperture leaves the stamp: flux and radii are too low
 
 _SMOOTHING = 2.5  # px, Gaussian sigma of the detection image
@@ -168,7 +168,7 @@ def _measure_one(image, noise_std):
         asymmetry = _asymmetry(image, centre, 1.5 * petrosian, noise_std)
 
     edge = min(*centre, image.shape[0] - 1 - centre[0], image.shape[1] - 1 - centre[1]) + 0.5
-    if np.isnan([concentration, gini, m20, asymmetry]).any():
+    if np.isnan([half_light, concentration, gini, m20, asymmetry]).any():
         flag |= FAILED_PETROSIAN
     if kron > edge or 1.5 * petrosian > edge:
         flag |= TRUNCATED
@@ -293,7 +293,7 @@ def _asymmetry(image, centre, extent, noise_std):
         return (y - np.float32(centre[0])) ** 2 + (x - np.float32(centre[1])) ** 2 < extent**2
 
     # sum (I(x) - I(p - x))^2 is least where the self-convolution peaks, at p = twice the centre of rotation.
-    # The transforms are periodic, but the box is wider than twice the extent: nothing comes round to the peak.
+    # The transforms are periodic, but the box is wider than twice the extent: nothing reaches round to it.
     size = tuple(scipy.fft.next_fast_len(n, real=True) for n in image.shape)
     overlap = scipy.fft.irfft2(scipy.fft.rfft2(np.where(within(centre), image, 0), size) ** 2, size)
     first = np.rint(2 * centre).astype(int) - _PIVOT_SEARCH - 1

@@ -172,6 +172,11 @@ def test_failures_are_flagged_with_nan():
     assert all(np.isnan(r[name][1]) for name in morphology.STATISTICS)
     assert r["flag"][2] & morphology.TRUNCATED and np.isfinite(r["flux"][2])
     assert set(r) == set(morphology.STATISTICS) | {"flag"}
+    noise = morphology.measure(
+        rng.standard_normal((60, 48, 48)), noise_std=0.3
+    )  # sources that are no galaxies
+    failed = np.isnan([noise[name] for name in morphology.STATISTICS]).any(axis=0)
+    assert failed.any() and (noise["flag"][failed] > 0).all()
 
 
 def test_processes_change_nothing():
