@@ -3,17 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["steps_per_epoch", "training_batches", "validation_batches"]
-
-
-def _size(examples):
-    """Number of examples; counted where the dataset does not know it."""
-    size = int(examples.cardinality())
-    if size == tf.data.UNKNOWN_CARDINALITY:
-        size = int(examples.reduce(np.int64(0), lambda count, _: count + 1))
-    if size < 1:
-        raise ValueError("a stage needs a finite dataset with at least one example")
-    return size
+__all__ = ["training_batches", "validation_batches"]
 
 
 def _options():
@@ -24,13 +14,22 @@ def _options():
     return options
 
 
-def steps_per_epoch(stage):
-    """Steps of an epoch: as asked for, or one pass over the training data."""
-    return stage.steps_per_epoch or max(1, _size(stage.data("train")) // stage.batch_size)
+def _examples(stage, split):
+    examples = stage.data(split)
+    if examples.cardinality() in (0, tf.data.INFINITE_CARDINALITY):
+        raise ValueError(f"stage {stage.name!r}: its {split} data must be finite, with at least one example")
+    return examples
 
 
-def training_batches(stage, *, seed, first_step):
-    """An endless dataset of training batches.
+def _size(examples):
+    size = int(examples.cardinality())
+    if size == tf.data.UNKNOWN_CARDINALITY:
+        size = int(examples.reduce(np.int64(0), lambda count, _: count + 1))
+    return size
+
+
+def training_batches(stage, *, seed, first_epoch=0):
+    """Training batches from an epoch on, without end.
 
     The examples form one infinite stream, pass after pass over the data, each pass in its own seeded
     order. Batch `i` is examples `i * batch_size` to `(i + 1) * batch_size` of it, so a resumed run
@@ -39,11 +38,15 @@ def training_batches(stage, *, seed, first_step):
     Args:
         stage: the `Stage`.
         seed: two int32, different for every stage.
-        first_step: the batch to start with.
+        first_epoch: the epoch to start with, from 0.
+
+    Returns:
+        The `tf.data.Dataset` and the number of its batches that make an epoch.
     """
-    examples = stage.data("train")
+    examples = _examples(stage, "train")
     size = _size(examples)
-    first_pass, skip = divmod(first_step * stage.batch_size, size)
+    steps = stage.steps_per_epoch or max(1, size // stage.batch_size)
+    first_pass, skip = divmod(first_epoch * steps * stage.batch_size, size)
 
     def one_pass(number):
         if stage.shuffle == 1:
@@ -55,16 +58,16 @@ def training_batches(stage, *, seed, first_step):
     batches = tf.data.Dataset.counter(first_pass).flat_map(one_pass).skip(skip)
     batches = batches.batch(stage.batch_size, drop_remainder=True)
     if stage.augment is not None:
+
         def augment(step, batch):
             return stage.augment(batch, tf.random.fold_in(tf.constant(seed, tf.int32), step))
 
-        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step), batches)
+        batches = tf.data.Dataset.zip(tf.data.Dataset.counter(first_epoch * steps), batches)
         batches = batches.map(augment, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options()), steps
 
 
 def validation_batches(stage):
     """All validation examples in order, in batches of the stage's size."""
-    examples = stage.data("validation")
-    _size(examples)
-    return examples.batch(stage.batch_size).prefetch(tf.data.AUTOTUNE).with_options(_options())
+    batches = _examples(stage, "validation").batch(stage.batch_size)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())

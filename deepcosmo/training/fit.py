@@ -51,7 +51,7 @@ def _write(state, folder):
 def _fit_stage(model, stage, state, *, seed, strategy, folder):
     """Runs what is left of a stage and leaves its best weights in the model."""
     if state.epoch < stage.epochs:
-        steps = data.steps_per_epoch(stage)
+        batches, steps = data.training_batches(stage, seed=seed, first_epoch=state.epoch)
         with strategy.scope():
             optimizer = stage.optimizer(steps * stage.epochs)
             if stage.ema is not None:
@@ -66,7 +66,7 @@ def _fit_stage(model, stage, state, *, seed, strategy, folder):
         if chief:
             callbacks.append(Log(state, stage, folder / "logs" / stage.name, lines=not terminal))
         model.fit(
-            data.training_batches(stage, seed=seed, first_step=state.epoch * steps),
+            batches,
             validation_data=data.validation_batches(stage),
             initial_epoch=state.epoch,
             epochs=stage.epochs,

@@ -97,8 +97,8 @@ def numbers(size):
     return lambda split: tf.data.Dataset.range(size)
 
 
-def take(stage, steps, first_step=0, seed=(1, 2)):
-    batches = data.training_batches(stage, seed=np.array(seed, np.int32), first_step=first_step)
+def take(stage, steps, first_epoch=0, seed=(1, 2)):
+    batches, _ = data.training_batches(stage, seed=np.array(seed, np.int32), first_epoch=first_epoch)
     return np.array(list(batches.take(steps).as_numpy_iterator()))
 
 
@@ -106,7 +106,10 @@ def test_stream_is_seeded_passes_and_can_start_anywhere():
     def noisy(batch, seed):
         return tf.cast(batch, tf.float64) + 0.5 * tf.random.stateless_uniform([4], seed, dtype=tf.float64)
 
-    stage = Stage(name="a", data=numbers(10), augment=noisy, optimizer=sgd, epochs=1, batch_size=4, shuffle=6)
+    stage = Stage(
+        name="a", data=numbers(10), augment=noisy, optimizer=sgd, epochs=15, batch_size=4, shuffle=6,
+        steps_per_epoch=1,
+    )  # fmt: skip
     stream = take(stage, 15)
     tf.random.set_seed(0)  # of no consequence
     passes = np.floor(stream).reshape(6, 10)
@@ -119,12 +122,20 @@ def test_stream_is_seeded_passes_and_can_start_anywhere():
 
 
 def test_steps_per_epoch():
-    stage = dict(name="a", optimizer=sgd, epochs=1, batch_size=4)
-    assert data.steps_per_epoch(Stage(data=numbers(11), **stage)) == 2
-    assert data.steps_per_epoch(Stage(data=numbers(3), **stage)) == 1
-    assert data.steps_per_epoch(Stage(data=lambda s: numbers(20)(s).filter(lambda i: i < 9), **stage)) == 2
-    assert data.steps_per_epoch(Stage(data=numbers(11), steps_per_epoch=7, **stage)) == 7
-    with pytest.raises(ValueError, match="finite dataset"):
-        data.steps_per_epoch(Stage(data=lambda s: numbers(2)(s).repeat(), **stage))
-    with pytest.raises(ValueError, match="at least one example"):
-        data.validation_batches(Stage(data=numbers(0), **stage))
+    def steps(**fields):
+        stage = Stage(name="a", optimizer=sgd, epochs=1, batch_size=4, **fields)
+        return data.training_batches(stage, seed=(1, 2))[1]
+
+    assert steps(data=numbers(11)) == 2
+    assert steps(data=numbers(3)) == 1
+    assert steps(data=lambda split: numbers(20)(split).filter(lambda i: i < 9)) == 2
+    assert steps(data=numbers(11), steps_per_epoch=7) == 7
+    for bad in (numbers(0), lambda split: numbers(2)(split).repeat()):
+        with pytest.raises(ValueError, match="stage 'a': its train data must be finite"):
+            steps(data=bad)
+
+
+def test_validation_data_come_whole_and_in_order():
+    stage = Stage(name="a", data=numbers(10), optimizer=sgd, epochs=1, batch_size=4)
+    batches = data.validation_batches(stage)
+    assert [list(batch) for batch in batches.as_numpy_iterator()] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
