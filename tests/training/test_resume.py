@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toy
+from processes import running
 
 from deepcosmo.models.flows import MAF
 from deepcosmo.training import Stage, train
@@ -31,18 +32,19 @@ def wait_for_epochs(process, folder, count, timeout=90):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_uninterrupted(tmp_path, start):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     model = train(toy.RECIPE, work_dir=whole)
 
     for resume, epochs in ((False, 2), (True, 6)):  # in the first stage, then in the second
         call = f"train({TOY!r}, work_dir={str(killed)!r}, resume={resume})"
         # An epoch takes 0.6 s or more.
-        process = start(f"from deepcosmo.training import train; {call}", TOY_SECONDS_PER_EXAMPLE="0.004")
-        wait_for_epochs(process, killed, epochs)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        code = f"from deepcosmo.training import train; {call}"
+        with running(code, TOY_SECONDS_PER_EXAMPLE="0.004") as process:
+            wait_for_epochs(process, killed, epochs)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait() == -signal.SIGKILL
         state = State.load(killed / "checkpoint.npz")
         assert epochs <= len(state.history) <= epochs + 1
         assert state.stage == (epochs > 4)
@@ -72,7 +74,7 @@ def test_interrupted_flow(tmp_path, monkeypatch):
     """A published family, with seed 0, stopped by Ctrl-C after the first epoch."""
 
     def model():
-        flow = MAF(dim=1, context_dim=3, transforms=2, hidden=(8,))
+        flow = MAF(dim=1, context_dim=3, transforms=1, hidden=(8,))
         flow.adapt(vectors("train").batch(64))
         return flow
 

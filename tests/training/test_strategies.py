@@ -4,6 +4,7 @@ import socket
 import numpy as np
 import pytest
 import toy
+from processes import running
 
 from deepcosmo.training import strategy, train
 
@@ -16,7 +17,7 @@ from deepcosmo.training import Stage, train
 
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-sgd = lambda steps: keras.optimizers.SGD(0.1)
+sgd = lambda steps: keras.optimizers.SGD(0.02)
 stage = Stage(name="sgd", data=toy.pairs, optimizer=sgd, epochs=1, batch_size=16)
 for name in ("one_device", "mirrored"):
     folder = "{folder}/" + name
@@ -55,9 +56,9 @@ def free_ports(count):
 
 
 @pytest.mark.slow
-def test_two_replicas_equal_one(tmp_path, start):
-    process = start(REPLICAS.format(folder=tmp_path))
-    output, _ = process.communicate(timeout=200)
+def test_two_replicas_equal_one(tmp_path):
+    with running(REPLICAS.format(folder=tmp_path)) as process:
+        output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
     one, two = (arrays(tmp_path / name / "final.npz") for name in ("one_device", "mirrored"))
     for a, b in zip(one, two, strict=True):
@@ -66,14 +67,14 @@ def test_two_replicas_equal_one(tmp_path, start):
 
 
 @pytest.mark.slow
-def test_two_workers_end_with_identical_weights(tmp_path, start):
+def test_two_workers_end_with_identical_weights(tmp_path):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
-    workers = [
-        start(WORKER.format(folder=tmp_path, index=index),
-              TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}))
-        for index in range(2)
+    tasks = [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)
     ]
-    outputs = [worker.communicate(timeout=200)[0] for worker in workers]
+    codes = [WORKER.format(folder=tmp_path, index=index) for index in range(2)]
+    with running(codes[0], TF_CONFIG=tasks[0]) as chief, running(codes[1], TF_CONFIG=tasks[1]) as other:
+        outputs = [worker.communicate(timeout=200)[0] for worker in (chief, other)]
     assert (tmp_path / "final-0.npz").exists() and (tmp_path / "final-1.npz").exists(), outputs
     for a, b in zip(*(arrays(tmp_path / f"final-{index}.npz") for index in range(2)), strict=True):
         np.testing.assert_array_equal(a, b)
