@@ -1,9 +1,9 @@
-"""Galaxy stamps: PSF convolution and the correlated noise of HST/ACS, as the data set `cosmos_stamps` has them.
+"""Galaxy stamps: PSF convolution and the correlated noise of HST/ACS, as in the data set `cosmos_stamps`.
 
-Stamps are arrays (..., height, width) in counts/s per pixel: an image sums to the galaxy's flux. A PSF image has
-unit sum and its centre at pixel [height // 2, width // 2]; it includes the response of the detector's pixels. The
-noise is Gaussian, stationary and periodic over the stamp, so its covariance is diagonal in the discrete Fourier
-transform: `noise_std**2 * acs_noise_power()` is the variance of every mode, per pixel.
+Stamps are arrays (..., height, width) in counts/s per pixel: an image sums to the galaxy's flux. A PSF image
+has unit sum and its centre at pixel [height // 2, width // 2]; it includes the response of the detector's
+pixels. The noise is Gaussian, stationary and periodic over the stamp, so its covariance is diagonal in the
+discrete Fourier transform: `noise_std**2 * acs_noise_power()` is the variance of every mode, per pixel.
 """
 
 import functools
@@ -27,8 +27,8 @@ def acs_noise_power(size=128):
         size: stamp side, pixels; at least 81, the extent of the measured correlation.
 
     Returns:
-        float64 array (size, size), read-only, in the order of `np.fft.fft2`. Its mean is 1, the variance of a pixel;
-        a white spectrum would be 1 everywhere.
+        float64 array (size, size), read-only, in the order of `np.fft.fft2`. Its mean is 1, the variance
+        of a pixel; a white spectrum would be 1 everywhere.
 
     Raises:
         ValueError: `size` is below 81.
@@ -40,7 +40,7 @@ def acs_noise_power(size=128):
     correlation = np.asarray(fits.getdata(file), float)
     extent = len(correlation)
     if size < extent:
-        raise ValueError(f"size must be at least {extent} px, the extent of the noise correlation; got {size}")
+        raise ValueError(f"size must be at least {extent} px, the extent of the correlation; got {size}")
     padded = np.zeros((size, size))
     padded[:extent, :extent] = correlation
     power = np.fft.fft2(np.roll(padded, (-(extent // 2),) * 2, axis=(0, 1))).real
@@ -101,7 +101,8 @@ def sample_noise(seed, noise_std, power=None, size=128):
 def to_galsim(image, pixel_scale=PIXEL_SCALE, **kwargs):
     """A stamp as a GalSim object, to be sheared, convolved and drawn elsewhere.
 
-    The image is taken as it is: if it is convolved with a PSF, so is the object (`galsim.Deconvolve` undoes it).
+    The image is taken as it is: if it is convolved with a PSF, so is the object (`galsim.Deconvolve`
+    undoes it).
 
     Args:
         image: array (height, width) or (height, width, 1), counts/s per pixel.

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["COLUMNS", "ZERO_POINT", "catalog_files", "find_catalog", "read_catalog", "search_dirs", "split_of"]
+__all__ = [
+    "COLUMNS",
+    "ZERO_POINT",
+    "catalog_files",
+    "check",
+    "clean",
+    "find_catalog",
+    "read_catalog",
+    "search_dirs",
+    "split_of",
+]
 
 ZERO_POINT = 25.94  # AB magnitude of one count per second in HST/ACS F814W (GalSim's COSMOS convention)
 SERSIC_RANGE, SERSIC_STEP = (0.3, 6.0), 0.05  # as in `galsim.COSMOSCatalog`
@@ -50,7 +60,7 @@ def search_dirs(path=None, manual_dir=None):
 
 
 def catalog_files(kind, path=None, manual_dir=None):
-    """Catalogues of a `kind` in the search folders, the best first: "fits" (parametric) or "real" (images)."""
+    """Catalogues of a `kind`, "fits" (parametric) or "real" (images), in the search folders, best first."""
     suffix = "_fits" if kind == "fits" else ""
     found = []
     for folder in search_dirs(path, manual_dir):
@@ -112,7 +122,7 @@ def read_catalog(path=None, manual_dir=None):
 
     with fits.open(find_catalog("fits", path, manual_dir)) as hdus:
         record = {name.lower(): np.array(hdus[1].data[name]) for name in hdus[1].data.names}
-    return _clean(record)
+    return clean(record)
 
 
 def split_of(ident):
@@ -130,15 +140,11 @@ def split_of(ident):
     return next(name for name, bound in SPLITS if percent < bound)
 
 
-def _columns(file):
-    from astropy.io import fits
-
-    with fits.open(file) as hdus:
-        return hdus[1].columns.names if len(hdus) > 1 and hasattr(hdus[1], "columns") else []
-
-
-def _clean(record):
-    sersic, bulge, hlr, flux = (np.asarray(record[k], float) for k in ("sersicfit", "bulgefit", "hlr", "flux"))
+def clean(record):
+    """`read_catalog` for columns that are already in memory: dict of lower-case names to arrays."""
+    sersic, bulge, hlr, flux = (
+        np.asarray(record[k], float) for k in ("sersicfit", "bulgefit", "hlr", "flux")
+    )
     out = np.zeros(len(flux), COLUMNS)
     for name in ("ident", "mag_auto", "flux_radius", "zphot"):
         out[name] = record[name]
@@ -154,17 +160,37 @@ def _clean(record):
         for name, column in (("hlr", hlr[:, i]), ("q", bulge[:, offset + 3]), ("phi", bulge[:, offset + 7])):
             out[f"{part}_{name}"] = np.where(use, column, 0)
 
+    viable = record["viable_sersic"].astype(bool) if "viable_sersic" in record else True
+    return check(out, viable=use | viable)
+
+
+def check(galaxies, viable=True):
+    """Drops the rows that describe no galaxy.
+
+    Args:
+        galaxies: structured array of dtype `COLUMNS`.
+        viable: False where a row has no usable fit.
+
+    Returns:
+        `(galaxies, dropped)` as `read_catalog` does.
+    """
+    out, use = galaxies, galaxies["use_bulge"]
     floats = [name for name in COLUMNS.names if COLUMNS[name].kind == "f"]
     finite = np.all([np.isfinite(out[name]) for name in floats], axis=0)
-    viable = use | (record["viable_sersic"].astype(bool) if "viable_sersic" in record else True)
     radii = np.stack([out["hlr"], *(np.where(use, out[f"{p}_hlr"], HLR_RANGE[0]) for p in ("bulge", "disk"))])
     axes = np.stack([out["q"], *(np.where(use, out[f"{p}_q"], 1) for p in ("bulge", "disk"))])
     with np.errstate(invalid="ignore"):
         bad = {
             "not finite": ~finite,
-            "no usable fit": ~viable,
-            "flux not positive": ~(out["flux"] > 0) | (out["bulge_fraction"] < 0) | (out["bulge_fraction"] > 1),
-            "half-light radius outside 0.01-10 arcsec": np.any((radii < HLR_RANGE[0]) | (radii > HLR_RANGE[1]), 0),
+            "no usable fit": ~np.asarray(viable),
+            "flux not positive": ~(out["flux"] > 0)
+            | (out["bulge_fraction"] < 0)
+            | (out["bulge_fraction"] > 1),
+            "half-light radius outside 0.01-10 arcsec": np.any(
+                (radii < HLR_RANGE[0]) | (radii > HLR_RANGE[1]), 0
+            ),
+            "Sérsic index outside 0.3-6": (out["n"] < SERSIC_RANGE[0] - 1e-6)
+            | (out["n"] > SERSIC_RANGE[1] + 1e-6),
             "axis ratio outside (0, 1]": np.any((axes <= 0) | (axes > 1), 0),
             "size or redshift not positive": ~((out["flux_radius"] > 0) & (out["zphot"] > 0)),
         }
@@ -175,3 +201,10 @@ def _clean(record):
         dropped[reason] = int(np.count_nonzero(keep & mask))
         keep &= ~mask
     return out[keep], dropped
+
+
+def _columns(file):
+    from astropy.io import fits
+
+    with fits.open(file) as hdus:
+        return hdus[1].columns.names if len(hdus) > 1 and hasattr(hdus[1], "columns") else []

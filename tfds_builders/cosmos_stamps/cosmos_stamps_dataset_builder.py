@@ -1,12 +1,12 @@
 """The data set `cosmos_stamps`: HST/ACS galaxy stamps, simulated and real."""
 
 import dataclasses
-import os
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
-from tfds_builders.cosmos_stamps import catalog, generation, psfs
+from tfds_builders.cosmos_stamps import catalog, generation, psfs, real
 from tfds_builders.cosmos_stamps.parallel import ordered_map
 from tfds_builders.cosmos_stamps.rendering import PSF_STAMP, STAMP
 
@@ -59,20 +59,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "real_galaxy_catalog_25.2_fits.fits (and, for `real`, the release's images) into this folder."
     )
     BUILDER_CONFIGS = [
-        CosmosStampsConfig(name="simulated", source="simulated", description="Drawn from maf_cosmos_catalog."),
-        CosmosStampsConfig(name="parametric", source="parametric", description="Fits to real COSMOS galaxies."),
+        CosmosStampsConfig(name="simulated", source="simulated", description="Drawn from a catalogue model."),
+        CosmosStampsConfig(name="parametric", source="parametric", description="Fits to real galaxies."),
         CosmosStampsConfig(name="real", source="real", description="Real COSMOS galaxies."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "simulated"
 
     def __init__(self, *, catalog=None, psf=None, processes=None, **kwargs):
-        self._catalog, self._psf = catalog, psf
-        self._processes = processes or os.cpu_count() or 1
+        self._catalog, self._psf, self._processes = catalog, psf, processes
+        self._beam = False
         super().__init__(**kwargs)
 
     def _info(self):
         def image(size):
-            return tfds.features.Tensor(shape=(size, size), dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
+            encoding = tfds.features.Encoding.BYTES
+            return tfds.features.Tensor(shape=(size, size), dtype=np.float32, encoding=encoding)
 
         features = {"image": image(STAMP), "psf": image(PSF_STAMP), "noise_std": np.float32}
         if self.builder_config.source != "real":
@@ -81,21 +82,58 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         names = generation.COLUMNS.names
         features["attrs"] = {name: kinds[generation.COLUMNS[name].kind] for name in names}
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(features), homepage="https://github.com/GalSim-developers/GalSim"
+            features=tfds.features.FeaturesDict(features),
+            homepage="https://github.com/GalSim-developers/GalSim",
+            metadata=tfds.core.MetadataDict(dropped={}),
         )
 
-    def _split_generators(self, dl_manager, pipeline=None):
-        config = self.builder_config
-        manual = dl_manager._manual_dir
-        galaxies, dropped = catalog.read_catalog(self._catalog, manual)
-        library = psfs.psf_library(self._psf, self._catalog, manual)
-        options = {"flux": config.flux, "noise_std": config.noise_std}
-        split = catalog.split_of(galaxies["ident"])
-        return {
-            name: self._generate_examples(generation.chunks(galaxies[split == name], library, **options))
-            for name, _ in catalog.SPLITS
-        }
+    def _generate_splits(self, dl_manager, download_config):
+        self._beam = bool(download_config.beam_runner or download_config.beam_options)
+        return super()._generate_splits(dl_manager, download_config)
 
-    def _generate_examples(self, chunks):
-        for examples in ordered_map(generation.render_chunk, chunks, self._processes):
-            yield from examples
+    def _split_generators(self, dl_manager):
+        config = self.builder_config
+        try:
+            manual = dl_manager.manual_dir
+        except AssertionError:  # there is none: the catalogue may be elsewhere
+            manual = None
+        if config.source == "real":
+            function = real.cut_stamps
+            file, rows, galaxies, dropped = real.read_release(self._catalog, manual)
+        else:
+            function = generation.render_chunk
+            if config.source == "parametric":
+                galaxies, dropped = catalog.read_catalog(self._catalog, manual)
+            else:
+                galaxies, dropped = generation.simulated_catalog(config.size)
+            library = psfs.psf_library(self._psf, self._catalog, manual)
+        self._count(dropped)
+
+        def chunks(chosen):
+            if config.source == "real":
+                whitened = config.noise == "whitened"
+                return real.real_chunks(file, rows[chosen], galaxies[chosen], whitened=whitened)
+            return generation.chunks(galaxies[chosen], library, flux=config.flux, noise_std=config.noise_std)
+
+        split = catalog.split_of(galaxies["ident"])
+        names = [name for name, _ in catalog.SPLITS if np.any(split == name)]
+        return {name: self._generate_examples(function, chunks(split == name)) for name in names}
+
+    def _generate_examples(self, function, chunks):
+        if self._beam:
+            beam = tfds.core.lazy_imports.apache_beam
+            return beam.Create(chunks) | beam.FlatMap(lambda chunk: function(chunk).examples)
+        return self._in_processes(function, chunks)
+
+    def _in_processes(self, function, chunks):
+        for batch in ordered_map(function, chunks, self._processes):
+            self._count(batch.dropped)
+            yield from batch.examples
+
+    def _count(self, dropped):
+        """Adds to `info.metadata["dropped"]`: reason -> number of galaxies left out."""
+        counts = self.info.metadata.setdefault("dropped", {})
+        for reason, number in dropped.items():
+            counts[reason] = counts.get(reason, 0) + number
+            if number:
+                logging.warning("cosmos_stamps leaves out %d galaxies: %s", number, reason)

@@ -2,13 +2,23 @@
 
 import dataclasses
 import hashlib
+import typing
 
 import numpy as np
 
 from tfds_builders.cosmos_stamps import rendering
-from tfds_builders.cosmos_stamps.catalog import COLUMNS, ZERO_POINT
+from tfds_builders.cosmos_stamps.catalog import COLUMNS, ZERO_POINT, check
 
-__all__ = ["CHUNK", "Chunk", "attributes", "chunks", "generator", "render_chunk"]
+__all__ = [
+    "CHUNK",
+    "Batch",
+    "Chunk",
+    "attributes",
+    "chunks",
+    "generator",
+    "render_chunk",
+    "simulated_catalog",
+]
 
 CHUNK = 64  # galaxies; fixed, so that every build rounds alike
 
@@ -30,6 +40,13 @@ class Chunk:
     noise_std: float
 
 
+class Batch(typing.NamedTuple):
+    """What a chunk yields: a list of (key, features), and reason -> number of galaxies left out."""
+
+    examples: list
+    dropped: dict
+
+
 def generator(ident, purpose):
     """The random generator of one galaxy for one purpose; it depends on nothing else."""
     digest = hashlib.md5(f"cosmos_stamps:{purpose}:{int(ident)}".encode()).digest()
@@ -45,8 +62,25 @@ def chunks(galaxies, psfs, *, flux, noise_std):
         yield Chunk(galaxies=rows, psfs=psfs[chosen], flux=flux, noise_std=noise_std)
 
 
+def simulated_catalog(size, seed=0):
+    """Draws `size` galaxies from the published catalogue model `maf_cosmos_catalog`.
+
+    Returns:
+        `(galaxies, dropped)` as `catalog.read_catalog` does; the identifier is the number of the draw.
+    """
+    from deepcosmo import zoo
+
+    drawn = zoo.load("maf_cosmos_catalog").sample(size, seed)
+    galaxies = np.zeros(size, COLUMNS)
+    for name in COLUMNS.names:
+        if name in drawn:
+            galaxies[name] = np.asarray(drawn[name])
+    galaxies["ident"] = np.arange(size)
+    return check(galaxies)
+
+
 def render_chunk(chunk):
-    """The examples of a chunk: list of (key, features)."""
+    """The examples of a chunk, as a `Batch`."""
     from deepcosmo.physics.galaxies import acs_noise_power
 
     galaxies = chunk.galaxies
@@ -65,13 +99,11 @@ def render_chunk(chunk):
             "attrs": attributes(galaxy, flux=flux),
         }
         examples.append((int(galaxy["ident"]), features))
-    return examples
+    return Batch(examples, {})
 
 
 def attributes(galaxy, **replaced):
     """A catalogue row as the features `attrs`, with some values replaced."""
     values = {name: galaxy[name] for name in COLUMNS.names} | replaced
-    return {
-        name: np.int64(value) if name == "ident" else np.bool_(value) if name == "use_bulge" else np.float32(value)
-        for name, value in values.items()
-    }
+    types = {"i": np.int64, "b": np.bool_, "f": np.float32}
+    return {name: types[COLUMNS[name].kind](value) for name, value in values.items()}

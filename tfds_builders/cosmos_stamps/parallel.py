@@ -1,7 +1,8 @@
 """An ordered map over fresh Python processes.
 
-`multiprocessing` either forks, which is unsafe once TensorFlow has started its threads, or imports the caller's main
-script again, which a user's script rarely allows. These workers do neither: they import one function by name.
+`multiprocessing` either forks, which is unsafe once TensorFlow has started its threads, or imports the
+caller's main script again, which a user's script rarely allows. These workers do neither: they import one
+function.
 """
 
 import collections
@@ -18,18 +19,19 @@ _AHEAD = 2  # tasks in flight per worker: one at work, one waiting
 _START = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serve()"
 
 
-def ordered_map(function, tasks, processes):
+def ordered_map(function, tasks, processes=None):
     """Yields `function(task)` for every task, in order.
 
     Args:
         function: a function at the top level of an importable module.
         tasks: iterable of small picklable objects.
-        processes: number of worker processes; 1 works in this process.
+        processes: number of worker processes, by default one per core; 1 works in this process.
 
     Raises:
         RuntimeError: `function` failed in a worker (its traceback is in the message) or the worker died.
     """
-    if processes <= 1:
+    processes = processes or _cores()
+    if processes == 1:
         yield from map(function, tasks)
         return
     start = _START.format(path=[p or os.getcwd() for p in sys.path], module=__name__)
@@ -47,10 +49,11 @@ def ordered_map(function, tasks, processes):
 
         def call(task):  # one thread waits for each worker, so neither end of a full pipe blocks the other
             worker = idle.get()
-            _send(worker.stdin, task)
-            result = _result(worker)
-            idle.put(worker)
-            return result
+            try:
+                _send(worker.stdin, task)
+                return _result(worker)
+            finally:
+                idle.put(worker)
 
         with concurrent.futures.ThreadPoolExecutor(processes) as threads:
             waiting = collections.deque()
@@ -66,6 +69,10 @@ def ordered_map(function, tasks, processes):
             worker.wait()
             worker.stdin.close()
             worker.stdout.close()
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _result(worker):

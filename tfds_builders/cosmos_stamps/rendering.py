@@ -1,10 +1,11 @@
 """Fast, accurate rendering of Sérsic galaxies through a PSF that is given as an image.
 
-GalSim spends its time on a few galaxies: the Fourier transform of a large or high-n Sérsic profile needs a period of
-many times the stamp, or its wings fold back. Here every galaxy has the same small period. Its profile S is cut
-smoothly, S = D + W with D = S exp(-(r/r_c)^8): the compact part D does not fold; the wings W are smooth, so they are
-added in real space. The Hankel transform of every D is one product with a fixed matrix of Bessel functions, and
-everything else is an FFT of fixed size. The PSF image is interpolated as `galsim.InterpolatedImage` does (quintic).
+GalSim spends its time on a few galaxies: the Fourier transform of a large or high-n Sérsic profile needs a
+period of many times the stamp, or its wings fold back. Here every galaxy has the same small period. Its
+profile S is cut smoothly, S = D + W with D = S exp(-(r/r_c)^6): the compact part D does not fold; the wings W
+are smooth, so they are sampled in real space. The Hankel transform of every D is one product with a fixed
+matrix of Bessel functions, and everything else is an FFT of fixed size. The PSF image is interpolated and cut
+at its Nyquist frequency as in `galsim.InterpolatedImage` (quintic).
 """
 
 import functools
@@ -17,18 +18,22 @@ __all__ = ["PIXEL_SCALE", "STAMP", "components", "draw_noise", "psf_stamp", "ren
 PIXEL_SCALE = 0.03  # arcsec
 STAMP, PSF_STAMP = 128, 64  # pixels
 PERIOD = 192  # pixels; >= STAMP + PSF_STAMP / 2 keeps the wrap out of the stamp
-CUT = 76.0  # pixels along the major axis: r_c
-REACH = 1.45 * CUT  # D(REACH) < 1e-8 S
+CUT, CUT_POWER = 68.0, 6  # r_c in pixels along the major axis
+REACH = 1.65 * CUT  # D(REACH) < 1e-8 S
+SHIFT = STAMP / 2 - 0.5  # pixels from the first pixel to the middle
+NEGLIGIBLE = 1e-10  # of the flux, per pixel
 NODES, NODE_POWER = 720, 4  # Gauss-Legendre in (r / REACH)**(1 / NODE_POWER): dense at the cusp
-TABLE, TABLE_END, UPSAMPLING = 2048, 1.5 * np.pi, 8  # D's transform: samples, last k in rad/pixel, refinement
+TABLE, TABLE_END, UPSAMPLING = 2048, 1.5 * np.pi, 4  # D's transform: samples, last k in rad/pixel, refinement
 
 
 def components(galaxy):
     """The Sérsic components of a catalogue row: list of (flux fraction, n, hlr in arcsec, q, phi in rad)."""
     if galaxy["use_bulge"]:
         fraction = float(galaxy["bulge_fraction"])
-        shapes = [[float(galaxy[f"{part}_{name}"]) for name in ("hlr", "q", "phi")] for part in ("bulge", "disk")]
-        return [(fraction, 4.0, *shapes[0]), (1 - fraction, 1.0, *shapes[1])]
+        bulge, disk = (
+            [float(galaxy[f"{p}_{name}"]) for name in ("hlr", "q", "phi")] for p in ("bulge", "disk")
+        )
+        return [(fraction, 4.0, *bulge), (1 - fraction, 1.0, *disk)]
     return [(1.0, *(float(galaxy[name]) for name in ("n", "hlr", "q", "phi")))]
 
 
@@ -76,8 +81,7 @@ def render(galaxies, psfs, fluxes):
             if profile.has_wings:
                 wings = wings + grid.wings(profile)
         spectrum = spectrum * grid.shift
-        if np.ndim(wings):
-            spectrum += np.fft.rfft2(wings)
+        spectrum += wings
         spectrum *= _psf_transform(np.asarray(psf, np.float32).tobytes())
         out[i] = np.fft.irfft2(spectrum, (PERIOD, PERIOD))[:STAMP, :STAMP] * flux
     return out
@@ -88,11 +92,12 @@ def draw_noise(rng, noise_std, power):
     size = len(power)
     white = rng.standard_normal((size, size), np.float32)
     transfer = np.sqrt(power[:, : size // 2 + 1]).astype(np.float32)
-    return np.fft.irfft2(np.fft.rfft2(white) * transfer, (size, size)).astype(np.float32) * np.float32(noise_std)
+    noise = np.fft.irfft2(np.fft.rfft2(white) * transfer, (size, size))
+    return (noise * noise_std).astype(np.float32)
 
 
 class _Profile:
-    """One Sérsic component: lengths in pixels, radius along the major axis, unit total flux times `fraction`."""
+    """One Sérsic component of a galaxy of unit flux: density over the major-axis radius in pixels."""
 
     def __init__(self, fraction, n, hlr, q, phi):
         self.q, self.phi, self.n = q, phi, n
@@ -100,11 +105,16 @@ class _Profile:
         self.b = _sersic_b(n)
         norm = 2 * math.pi * n * math.exp(math.lgamma(2 * n)) * self.b ** (-2 * n) * self.hlr**2
         self.peak = fraction / norm
-        # Light beyond half the cut, as a density, decides whether wings matter at all.
-        self.has_wings = self(0.6 * CUT) > 1e-12
+        # W across a thin galaxy needs finer pixels to be smooth.
+        self.oversampling = 1 if q > 0.15 else 2 if q > 0.075 else 4
+        self.has_wings = np.max(self.wings(np.linspace(0, 2 * CUT, 32))) > NEGLIGIBLE
 
     def __call__(self, r):
         return self.peak * np.exp(-self.b * (np.asarray(r) / self.hlr) ** (1 / self.n))
+
+    def wings(self, r):
+        """W at radius r."""
+        return self(r) * -np.expm1(-((r / CUT) ** CUT_POWER)) / self.q
 
 
 class _Grid:
@@ -112,33 +122,32 @@ class _Grid:
 
     def __init__(self):
         ky, kx = 2 * np.pi * np.fft.fftfreq(PERIOD), 2 * np.pi * np.fft.rfftfreq(PERIOD)
-        shift = STAMP / 2 - 0.5
-        self.shift = np.exp(-1j * shift * (ky[:, None] + kx)).astype(np.complex64)
+        self.shift = np.exp(-1j * SHIFT * (ky[:, None] + kx)).astype(np.complex64)
         self.kx, self.ky = kx, ky
         quintic = _quintic_transform()
         self.weight = (quintic(ky)[:, None] * quintic(kx)).astype(np.float32)
-        x = (np.arange(PERIOD) - shift + PERIOD / 2) % PERIOD - PERIOD / 2
-        self.x = x.astype(np.float32)
-        self.radii = np.linspace(0, PERIOD, 8192)
+        self.weight[PERIOD // 2] = self.weight[:, PERIOD // 2] = 0
+        self.radii = np.linspace(0, 0.75 * PERIOD, 4096)
 
     def lookup(self, profile, table):
         """D's transform times the interpolant's, (PERIOD, PERIOD // 2 + 1)."""
-        scale = (TABLE * UPSAMPLING) / TABLE_END
-        k = _elliptical(self.kx, self.ky, profile.phi, 1, profile.q) * np.float32(scale)
-        np.minimum(k, len(table) - 2, out=k)
-        index = k.astype(np.int32)
-        k -= index
-        low = table.take(index)
-        k *= table.take(index + 1) - low
-        k += low
+        k = _elliptical(self.kx, self.ky, profile.phi, 1, profile.q)
+        k = _interpolate(table, k, TABLE * UPSAMPLING / TABLE_END)
         k *= self.weight
         return k
 
     def wings(self, profile):
-        """W on the pixel grid: smooth enough that interpolating it changes nothing."""
-        radial = profile(self.radii) * -np.expm1(-((self.radii / CUT) ** 8)) / profile.q
-        r = _elliptical(self.x, self.x, profile.phi, 1, 1 / profile.q)
-        return np.interp(r, self.radii, radial).astype(np.float32)
+        """The transform of W, times the interpolant's, centred on the middle of the stamp."""
+        n = profile.oversampling
+        x = (np.arange(PERIOD * n) / n - SHIFT + PERIOD / 2) % PERIOD - PERIOD / 2
+        radius = _elliptical(x, x, profile.phi, profile.q, 1)
+        table = profile.wings(self.radii / profile.q)
+        parts = np.stack([table[:-1], np.diff(table)]).astype(np.float32)
+        spectrum = np.fft.rfft2(_interpolate(parts, radius, 1 / self.radii[1]))
+        half = PERIOD // 2
+        if n > 1:
+            spectrum = np.concatenate([spectrum[:half], spectrum[-half:]])[:, : half + 1] / n**2
+        return spectrum * self.weight
 
 
 def _elliptical(x, y, phi, scale_major, scale_minor):
@@ -153,15 +162,31 @@ def _elliptical(x, y, phi, scale_major, scale_minor):
     return np.sqrt(np.maximum(r2, 0, out=r2), out=r2)
 
 
+def _interpolate(table, x, scale):
+    """Polynomials in the fraction of `scale * x`: coefficients in the rows of `table`. Overwrites `x`."""
+    x *= np.float32(scale)
+    index = x.astype(np.int32)
+    x -= index
+    value = table[-1].take(index)
+    for row in table[-2::-1]:
+        value *= x
+        value += row.take(index)
+    return value
+
+
 def _transforms(profiles):
-    """Hankel transforms of the compact parts: float32 (len(profiles), TABLE * UPSAMPLING) on a uniform k grid."""
+    """Hankel transforms of the compact parts, float32 (len(profiles), TABLE * UPSAMPLING), k from 0."""
     radii, weights, bessel = _hankel()
     density = np.stack([p(radii) for p in profiles], axis=1) * weights[:, None]
     table = (bessel @ density).T
     # Sixth-order Lagrange refinement; the transform is even in k.
     padded = np.concatenate([table[:, 2:0:-1], table, np.zeros((len(table), 3))], axis=1)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 6, axis=1)
-    return (windows @ _lagrange()).reshape(len(table), -1).astype(np.float32)
+    table = (windows @ _lagrange()).reshape(len(table), -1)
+    # Parabolas through three samples.
+    after, beyond = np.roll(table, -1, 1), np.roll(table, -2, 1)
+    curvature = (beyond - 2 * after + table) / 2
+    return np.stack([table, after - table - curvature, curvature], axis=1).astype(np.float32)
 
 
 @functools.lru_cache(maxsize=1)
@@ -171,7 +196,8 @@ def _hankel():
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     t, dt = (nodes + 1) / 2, weights / 2
     radii = REACH * t**NODE_POWER
-    measure = 2 * np.pi * radii * dt * REACH * NODE_POWER * t ** (NODE_POWER - 1) * np.exp(-((radii / CUT) ** 8))
+    step = dt * REACH * NODE_POWER * t ** (NODE_POWER - 1)
+    measure = 2 * np.pi * radii * step * np.exp(-((radii / CUT) ** CUT_POWER))
     k = np.arange(TABLE) * (TABLE_END / TABLE)
     return radii, measure, j0(k[:, None] * radii)
 
@@ -197,7 +223,7 @@ def _psf_transform(stamp):
     return np.fft.rfft2(np.roll(padded, (-(PSF_STAMP // 2),) * 2, axis=(0, 1))).astype(np.complex64)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=256)
 def _sersic_b(n):
     """b of exp(-b (r / hlr)^(1/n)): half of the light is within hlr."""
     from scipy.special import gammaincinv
@@ -206,7 +232,7 @@ def _sersic_b(n):
 
 
 def _quintic_transform():
-    """Fourier transform of GalSim's quintic interpolant (Bernstein & Gruen 2014, arXiv:1401.2636), k in rad/pixel."""
+    """Fourier transform of GalSim's quintic interpolant (arXiv:1401.2636), k in rad/pixel."""
     import galsim
 
     interpolant = galsim.Quintic()
