@@ -126,6 +126,7 @@ def _rebuilt(small_tree, tmp_path, change):
     return tmp_path / "tree"
 
 
+@pytest.mark.slow
 def test_two_builds_give_the_same_archives(small_zoo, tmp_path):
     for out in "ab":
         tool = CHECKOUT / "export" / "build.py"
