@@ -8,6 +8,8 @@ _FILES = {
     "MAF": "flows",
     "NSF": "flows",
     "RealNVP": "flows",
+    "MDN": "mdn",
+    "Regression": "regression",
     "GalaxyVAE": "vae",
     "FlowVAE": "flow_vae",
 }

@@ -1,0 +1,164 @@
+"""Masked dense layers and the masked autoregressive network built from them."""
+
+import keras
+import numpy as np
+from keras import ops
+
+__all__ = ["MADE", "MaskedDense"]
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class MaskedDense(keras.layers.Layer):
+    """Dense layer in which an output of degree `o` sees the inputs of degree <= `o` only.
+
+    Args:
+      in_degrees: Degree of each input.
+      out_degrees: Degree of each output.
+      kernel_initializer: As in `keras.layers.Dense`.
+    """
+
+    def __init__(self, *, in_degrees, out_degrees, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.in_degrees = [int(d) for d in in_degrees]
+        self.out_degrees = [int(d) for d in out_degrees]
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.mask = np.less_equal.outer(self.in_degrees, self.out_degrees).astype("float32")
+
+    def build(self, input_shape=None):
+        self.kernel = self.add_weight(
+            name="kernel", shape=self.mask.shape, initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=self.mask.shape[1:], initializer="zeros")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel * self.mask) + self.bias
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "in_degrees": self.in_degrees,
+            "out_degrees": self.out_degrees,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class MADE(keras.layers.Layer):
+    """Masked autoregressive network (Germain et al. 2015, arXiv:1502.03509).
+
+    Output `[k, :, i]` depends on the inputs `x[:i]` and on the whole context. Hidden units are sorted by
+    degree: those of degree `g` see `x[:g]`. So they can be computed one group after the other, which is
+    what `solve` does: it inverts an autoregressive transformation at about the cost of one pass
+    through the network, where the textbook way takes `dim` passes.
+
+    Args:
+      dim: Number of inputs.
+      outputs: Number of outputs for each input.
+      hidden: Widths of the hidden layers, rounded up to the same number of units for each degree.
+      context_dim: Length of the context vector, 0 for none.
+      activation: Name of the hidden activation.
+      residual: Whether each hidden layer adds to the one before it; widths must then be equal.
+    """
+
+    def __init__(
+        self, *, dim, outputs, hidden=(128, 128), context_dim=0, activation="relu", residual=False, **kwargs
+    ):
+        super().__init__(**kwargs)
+        if residual and len(set(hidden)) > 1:
+            raise ValueError(f"residual=True needs hidden layers of equal width, not {tuple(hidden)}.")
+        self.dim, self.outputs, self.hidden = dim, outputs, tuple(hidden)
+        self.context_dim, self.residual = context_dim, residual
+        self.activation = keras.activations.get(activation)
+        # Without a context, units of degree 0 are constants: left out, unless there is nothing else.
+        self.first = 0 if context_dim or dim == 1 else 1
+        groups = np.arange(self.first, dim)
+        units = [np.repeat(groups, -(-n // len(groups))) for n in self.hidden]
+        degrees = [1 + np.arange(dim), *units, np.tile(np.arange(dim), outputs)]
+        # Nearly the identity at the start, whatever the outputs parametrise.
+        small = keras.initializers.VarianceScaling(0.1)
+        self.dense = [
+            MaskedDense(in_degrees=a, out_degrees=b, name=f"dense_{i}", kernel_initializer=initializer)
+            for i, (a, b, initializer) in enumerate(
+                zip(degrees, degrees[1:], ["glorot_uniform"] * len(units) + [small], strict=False)
+            )
+        ]
+        self.context_dense = keras.layers.Dense(len(units[0]), use_bias=False, name="context")
+
+    def build(self, input_shape=None):
+        for layer in self.dense:
+            layer.build()
+        if self.context_dim:
+            self.context_dense.build((None, self.context_dim))
+
+    def call(self, x, context=None):
+        """Maps `x` (batch, dim) and the context (batch, context_dim) to (outputs, batch, dim)."""
+        shift = self.context_dense(context) if self.context_dim else 0.0
+        y = self._chain(lambda i, h: self.dense[i](h) + (0.0 if i else shift), x)
+        return ops.transpose(ops.reshape(y, (-1, self.outputs, self.dim)), (1, 0, 2))
+
+    def solve(self, step, batch, context=None):
+        """Solves `x[:, i] = step(i, params)` for x, with `params = self(x, context)[:, :, i]`.
+
+        Args:
+          step: Function of the index `i` (a tensor) and of `params`, (outputs, batch); returns (batch,).
+          batch: Number of examples.
+          context: (batch, context_dim).
+
+        Returns:
+          (batch, dim)
+        """
+        # Features first, and one matrix for each group: what an iteration reads lies together in memory.
+        groups = self.dim - self.first
+        *hidden, head = self.dense
+        kernels = [ops.reshape(ops.transpose(v.kernel), (groups, -1, v.kernel.shape[0])) for v in hidden]
+        kernels.append(ops.transpose(ops.reshape(head.kernel, (-1, self.outputs, self.dim)), (2, 1, 0)))
+        biases = [ops.reshape(v.bias, (groups, -1, 1)) for v in hidden]
+        biases.append(ops.expand_dims(ops.transpose(ops.reshape(head.bias, (self.outputs, self.dim))), -1))
+        if self.context_dim:
+            shift = ops.matmul(ops.transpose(self.context_dense.kernel), ops.transpose(context))
+            biases[0] = biases[0] + ops.reshape(shift, (groups, -1, batch))
+        x = ops.zeros((self.dim, batch))
+        if self.first:
+            constant = self(ops.zeros((1, self.dim)))[:, :, 0]
+            x = _put(x, 0, step(0, ops.broadcast_to(constant, (self.outputs, batch))))
+
+        def body(i, x, *known):
+            known = list(known)  # the hidden units, zero where they are still unknown
+
+            def dense(layer, h):
+                if layer:
+                    known[layer - 1] = _put(known[layer - 1], i - self.first, h)
+                    h = ops.reshape(known[layer - 1], (-1, batch))
+                group = i if layer == len(hidden) else i - self.first
+                return ops.matmul(kernels[layer][group], h) + biases[layer][group]
+
+            x = _put(x, i, step(i, self._chain(dense, x)))
+            return (i + 1, x, *known)
+
+        known = [ops.zeros((groups, b.shape[1], batch)) for b in biases[:-1]]
+        start = (ops.convert_to_tensor(self.first, "int32"), x, *known)
+        x = ops.while_loop(lambda i, *_: i < self.dim, body, start, maximum_iterations=groups)[1]
+        return ops.transpose(x)
+
+    def _chain(self, dense, x):
+        """The network, given how to apply its layer number i: `dense(i, h)`."""
+        h = dense(0, x)
+        for i in range(1, len(self.hidden)):
+            h = dense(i, self.activation(h)) + (h if self.residual else 0.0)
+        return dense(len(self.hidden), self.activation(h))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "outputs": self.outputs,
+            "hidden": self.hidden,
+            "context_dim": self.context_dim,
+            "activation": keras.activations.serialize(self.activation),
+            "residual": self.residual,
+        }
+
+
+def _put(x, i, row):
+    """`x` with `row` in place `i` of the first axis."""
+    return ops.scatter_update(x, [[i]], ops.expand_dims(row, 0))
