@@ -154,8 +154,7 @@ def clean(record):
     out["hlr"], out["q"], out["phi"] = hlr[:, 0], sersic[:, 3], sersic[:, 7]
     out["flux"] = np.where(use, flux[:, 1] + flux[:, 2], flux[:, 0])
     # `bulgefit` holds the disc first, then the bulge; `hlr` and `flux` are (Sérsic, bulge, disc[, total]).
-    with np.errstate(invalid="ignore", divide="ignore"):
-        out["bulge_fraction"] = np.where(use, flux[:, 1] / out["flux"], 0)
+    np.divide(flux[:, 1], out["flux"], out=out["bulge_fraction"], where=use & (out["flux"] != 0))
     for part, offset, i in (("bulge", 8, 1), ("disk", 0, 2)):
         for name, column in (("hlr", hlr[:, i]), ("q", bulge[:, offset + 3]), ("phi", bulge[:, offset + 7])):
             out[f"{part}_{name}"] = np.where(use, column, 0)
