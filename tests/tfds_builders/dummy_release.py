@@ -1,4 +1,4 @@
-"""A tiny COSMOS release, made up, in the official format: `python dummy_release.py FOLDER` writes the dummy data."""
+"""A tiny, made-up COSMOS release in the official format: `python dummy_release.py FOLDER` writes it."""
 
 import sys
 from pathlib import Path
