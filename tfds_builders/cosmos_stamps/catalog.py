@@ -61,31 +61,25 @@ def search_dirs(path=None, manual_dir=None):
 
 def catalog_files(kind, path=None, manual_dir=None):
     """Catalogues of a `kind`, "fits" (parametric) or "real" (images), in the search folders, best first."""
-    suffix = "_fits" if kind == "fits" else ""
+    suffix, pattern, column = {
+        "fits": ("_fits", "*_fits.fits", "sersicfit"),
+        "real": ("", "*real_galaxy_catalog*.fits", "gal_filename"),
+    }[kind]
     found = []
     for folder in search_dirs(path, manual_dir):
-        if folder.is_file():
-            found.append(folder)
-        elif folder.is_dir():
-            found += [f for name in _OFFICIAL if (f := folder / name.format(suffix)).is_file()]
-            pattern = "*_fits.fits" if kind == "fits" else "*real_galaxy_catalog*.fits"
-            others = sorted(f for f in folder.glob(pattern) if f not in found)
-            if kind == "real":
-                others = [f for f in others if not f.stem.endswith(("_fits", "_selection"))]
-            found += others
-    return found
+        official = [folder / name.format(suffix) for name in _OFFICIAL]
+        found += [folder] if folder.is_file() else [*official, *sorted(folder.glob(pattern))]
+    return [file for file in dict.fromkeys(found) if file.is_file() and column in _columns(file)]
 
 
 def find_catalog(kind="fits", path=None, manual_dir=None):
-    """The first catalogue of a `kind` that `catalog_files` lists and that has its columns.
+    """The first of `catalog_files`.
 
     Raises:
         FileNotFoundError: none is there; the message names the file, the places and the command.
     """
-    wanted = "sersicfit" if kind == "fits" else "gal_filename"
-    for file in catalog_files(kind, path, manual_dir):
-        if wanted in [name.lower() for name in _columns(file)]:
-            return file
+    if files := catalog_files(kind, path, manual_dir):
+        return files[0]
     what = "catalogue of parametric fits" if kind == "fits" else "catalogue of real galaxy images"
     raise FileNotFoundError(
         _MISSING.format(
@@ -205,5 +199,8 @@ def check(galaxies, viable=True):
 def _columns(file):
     from astropy.io import fits
 
-    with fits.open(file) as hdus:
-        return hdus[1].columns.names if len(hdus) > 1 and hasattr(hdus[1], "columns") else []
+    try:
+        with fits.open(file) as hdus:
+            return [name.lower() for name in hdus[1].columns.names]
+    except (OSError, IndexError, AttributeError):  # not FITS, or no table
+        return []

@@ -34,6 +34,8 @@ def psf_library(path=None, catalog=None, manual_dir=None):
     """
     if path is not None:
         return _from_hdus(path)
+    if catalog is not None and Path(catalog).is_file():
+        catalog = Path(catalog).parent
     for file in catalog_files("real", catalog, manual_dir):
         if (stamps := _from_release(file)) is not None:
             return stamps
