@@ -61,7 +61,7 @@ class CouplingTransform(keras.layers.Layer):
         if dim < 2:
             raise ValueError("Coupling flows need dim >= 2: one part of y conditions the other. Use MAF.")
         self.function, self.function_inverse = function, inverse
-        self.split, self.parameters, self.context_dim = dim // 2, parameters, context_dim
+        self.split, self.parameters = dim // 2, parameters
         self.network = MLP(
             inputs=self.split + context_dim,
             outputs=parameters * (dim - self.split),
@@ -75,8 +75,8 @@ class CouplingTransform(keras.layers.Layer):
 
     def _apply(self, function, y, context):
         first, second = y[:, : self.split], y[:, self.split :]
-        x = ops.concatenate([first, context], -1) if self.context_dim else first
-        params = ops.reshape(self.network(x), (-1, self.parameters, second.shape[1]))
+        params = self.network(ops.concatenate([first, context], -1))
+        params = ops.reshape(params, (-1, self.parameters, second.shape[1]))
         params = ops.transpose(params, (1, 0, 2))
         second, log_slope = function(second, params)
         return ops.concatenate([first, second], -1), ops.sum(log_slope, -1)
@@ -210,16 +210,16 @@ class Flow(ConditionalDensity):
     def _compiled(self):
         """Functions of matrices: plain graphs, and for many rows XLA, compiled once for chunks of them."""
         functions = {}
+        # Of one signature from the start, so that results do not depend on the calls before.
+        signature = [tf.TensorSpec((None, n), tf.float32) for n in (self.dim, self.context_dim)]
+        graph = functools.partial(tf.function, autograph=False)
         for large in (False, True):
-            compiled = functools.partial(
-                tf.function, jit_compile=large or None, autograph=False, reduce_retracing=True
-            )
+            compiled = functools.partial(graph, jit_compile=large or None)
             invert = _shared_inverse(self.transforms[0], compiled)
             data = functools.partial(self._to_data, invert=invert)
             for name, function in (("log_prob", compiled(self._log_prob)), ("data", data)):
-                if large:
-                    function = functools.partial(_in_chunks, function)
-                functions[name, large] = tf.function(function, autograph=False, reduce_retracing=True)
+                whole = functools.partial(_in_chunks, function) if large else function
+                functions[name, large] = graph(whole, input_signature=signature)
         return functions
 
     def _log_prob(self, y, features):
@@ -244,7 +244,8 @@ def _permute(x, order):
 def _flatten(y, features):
     """The common batch shape of `y` and `features`, and both as matrices."""
     if features is None:
-        return tf.shape(y)[:-1], (tf.reshape(y, (-1, y.shape[-1])), None)
+        rows = tf.reshape(y, (-1, y.shape[-1]))
+        return tf.shape(y)[:-1], (rows, tf.zeros_like(rows[:, :0]))
     batch = tf.broadcast_dynamic_shape(tf.shape(y)[:-1], tf.shape(features)[:-1])
     rows = [tf.broadcast_to(v, tf.concat([batch, v.shape[-1:]], 0)) for v in (y, features)]
     return batch, [tf.reshape(v, (-1, v.shape[-1])) for v in rows]
@@ -264,14 +265,12 @@ def _shared_inverse(template, compiled):
 def _in_chunks(function, *matrices):
     """`function` of the rows of matrices, `_CHUNK` of them at a time, one chunk on each core."""
     n = tf.shape(matrices[0])[0]
-    fill = [[0, -n % _CHUNK], [0, 0]]
-    chunks = [tf.reshape(tf.pad(m, fill), (-1, _CHUNK, m.shape[1])) for m in matrices if m is not None]
-    missing = [None] * (len(matrices) - len(chunks))
+    chunks = [
+        tf.reshape(tf.pad(m, [[0, -n % _CHUNK], [0, 0]]), (-(-n // _CHUNK), _CHUNK, m.shape[1]))
+        for m in matrices
+    ]
     result = tf.map_fn(
-        lambda chunk: function(*chunk, *missing),
-        chunks,
-        fn_output_signature=tf.float32,
-        parallel_iterations=_CORES,
+        lambda chunk: function(*chunk), chunks, fn_output_signature=tf.float32, parallel_iterations=_CORES
     )
     return tf.reshape(result, tf.concat([[-1], tf.shape(result)[2:]], 0))[:n]
 
