@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo.models.conditional import stateless_seed
-from deepcosmo.models.flows import NSF
+from deepcosmo.models.flows import MAF
 from deepcosmo.models.vae import GalaxyVAE
 
 __all__ = ["FlowVAE"]
@@ -26,18 +26,18 @@ class FlowVAE(GalaxyVAE):
     draws of z from the posterior, train the flows alone, which is hundreds of times faster.
 
     Args:
-        flow: arguments of the conditional flow, `deepcosmo.models.NSF`.
+        flow: arguments of the conditional flow, `deepcosmo.models.MAF`.
         **kwargs: as of `GalaxyVAE`.
     """
 
     conditions = {"mag_auto": "mag", "flux_radius": "pix", "zphot": ""}
-    units = {"image": "ct/s", "galaxy": "ct/s", **conditions}
+    units = {"image": "ct/s", **conditions}
 
     def __init__(self, *, flow=None, **kwargs):
         super().__init__(**kwargs)
-        self.flow_arguments = dict(flow or {"transforms": 6, "hidden": (128, 128)})
-        self.prior = NSF(dim=self.latent, context_dim=3, kind="autoregressive", name="prior", **self.flow_arguments)
-        self.population = NSF(dim=3, kind="autoregressive", transforms=4, hidden=(64, 64), name="population")
+        self.flow_arguments = dict(flow or {"transforms": 8, "hidden": (128, 128)})
+        self.prior = MAF(dim=self.latent, context_dim=3, name="prior", **self.flow_arguments)
+        self.population = MAF(dim=3, transforms=8, hidden=(64, 64), name="population")
         self.condition_range = self.add_weight(shape=(2, 3), initializer="zeros", trainable=False,
                                                name="condition_range")
 
@@ -124,6 +124,13 @@ class FlowVAE(GalaxyVAE):
         if conditions is None:
             conditions = self.sample_conditions(n, seed=first)
         return self.decode(self.sample_latent(conditions, seed=second))
+
+    def draw(self, number, *, seed):
+        """What `deepcosmo sample` writes: galaxies (`image`) of the whole population, and their conditions."""
+        first, second = tf.unstack(tf.random.split(stateless_seed(seed), 2))
+        conditions = self.sample_conditions(number, seed=first)
+        galaxies = self.decode(self.sample_latent(conditions, seed=second))
+        return {"image": galaxies.numpy()} | {name: value.numpy() for name, value in conditions.items()}
 
     def endpoints(self):
         endpoints = super().endpoints()

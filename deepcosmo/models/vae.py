@@ -40,6 +40,7 @@ class GalaxyVAE(ProbabilisticModel):
 
     pixel_scale = 0.03
     zero_point = 25.94
+    units = {"image": "ct/s"}
 
     def __init__(self, *, latent=32, size=128, psf_size=64, decoder_units=(256, 256), encoder_units=384, **kwargs):
         super().__init__(**kwargs)
@@ -102,8 +103,21 @@ class GalaxyVAE(ProbabilisticModel):
         x = self.checked(image, psf, noise_std)
         mean, scale_tril = self._encode(x)
         if iterations:
-            mean, scale_tril = laplace(lambda z: self._whitened_residual(x, z), mean, iterations)
+            mean, scale_tril = self._refined(x, mean, iterations)
         return tfp.distributions.MultivariateNormalTriL(mean, scale_tril=scale_tril)
+
+    def _refined(self, x, mean, iterations, at_once=8):
+        """Laplace approximation from `mean`, a few stamps at once: the Jacobian takes 2 * latent galaxies for each."""
+        parts = []
+        for start in range(0, mean.shape[0], at_once):
+            part = {name: value[start : start + at_once] for name, value in x.items()}
+
+            def residual(z, part=part):
+                repeats = z.shape[0] // part["image"].shape[0]
+                return self._whitened_residual({k: tf.repeat(v, repeats, axis=0) for k, v in part.items()}, z)
+
+            parts.append(laplace(residual, mean[start : start + at_once], iterations))
+        return [tf.concat(values, axis=0) for values in zip(*parts, strict=True)]
 
     # ---- decoder
 
@@ -123,6 +137,10 @@ class GalaxyVAE(ProbabilisticModel):
     def sample(self, n, *, seed):
         """Galaxies (n, size, size) of z ~ N(0, 1), as from `decode`."""
         return self.decode(tf.random.stateless_normal((n, self.latent), stateless_seed(seed)))
+
+    def draw(self, number, *, seed):
+        """What `deepcosmo sample` writes: a dict with `image`, the galaxies of `sample`."""
+        return {"image": self.sample(number, seed=seed).numpy()}
 
     # ---- likelihood and bound
 

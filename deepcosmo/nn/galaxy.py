@@ -94,7 +94,8 @@ def _radius2(precision, x0, y0, basis):
     a, b, c = precision
     coefficients = ops.stack([a * x0**2 + 2 * b * x0 * y0 + c * y0**2, -2 * (a * x0 + b * y0),
                               -2 * (b * x0 + c * y0), a, 2 * b, c], axis=-1)
-    return ops.matmul(coefficients, basis)
+    radius2 = ops.matmul(ops.reshape(coefficients, (-1, 6)), basis)
+    return ops.reshape(radius2, (-1, a.shape[1], basis.shape[1]))
 
 
 def _bilinear_upsampling(size):

@@ -18,7 +18,7 @@ def signal_to_noise(clean, noise_std):
     return tf.sqrt(tf.reduce_sum(power * weight, axis=(1, 2))) / noise_std
 
 
-def observe(batch, seed, *, faintest=10.0, brightest=300.0, deepest=20.0, as_observed=0.4):
+def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_observed=0.4):
     """Turns noise-free stamps into observations of random depth.
 
     A stamp keeps its own noise level with probability `as_observed`. Otherwise its signal-to-noise ratio is drawn

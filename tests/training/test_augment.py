@@ -24,7 +24,7 @@ def test_turned_stamps_are_turned_galaxies_through_turned_psfs(batch):
         turned = augment.symmetries(batch, tf.constant([0, i]), images=("galaxy", "clean"))
         again = convolve(turned["galaxy"], turned["psf"])
         np.testing.assert_allclose(turned["clean"], again, atol=2e-6)
-        seen.add(turned["psf"].numpy().tobytes())
+        seen.add(np.asarray(turned["psf"]).tobytes())
     assert len(seen) == 8
 
 
@@ -37,13 +37,13 @@ def test_observe_reaches_the_signal_to_noise_ratio_that_it_promises(batch):
     for i in range(5):
         x = augment.observe(faint, tf.constant([1, i]), as_observed=0.0)
         ratio = augment.signal_to_noise(batch["clean"], x["noise_std"]).numpy()
-        assert np.all(ratio >= 20 * 0.999) and np.all(ratio <= 300 * 1.001)
+        assert np.all(ratio >= 20 * 0.999) and np.all(ratio <= 150 * 1.001)
         residual = (x["image"] - batch["clean"]).numpy() / x["noise_std"].numpy()[:, None, None]
         assert abs(residual.std() - 1) < 0.03
     kept = augment.observe(faint, tf.constant([1, 2]), as_observed=1.0)
     np.testing.assert_allclose(kept["noise_std"], faint["noise_std"], rtol=1e-5)
     bright = augment.observe(batch | {"noise_std": batch["noise_std"] * own / 5000}, tf.constant([1, 2]), as_observed=1.0)
-    np.testing.assert_allclose(augment.signal_to_noise(batch["clean"], bright["noise_std"]), 300, rtol=1e-3)
+    np.testing.assert_allclose(augment.signal_to_noise(batch["clean"], bright["noise_std"]), 150, rtol=1e-3)
 
 
 def test_augmentation_is_a_function_of_its_seed(batch):

@@ -1,0 +1,86 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from deepcosmo.models import FlowVAE
+
+SIZE, PSF, LATENT = 32, 24, 3
+
+
+@pytest.fixture(scope="module")
+def population():
+    rng = np.random.default_rng(1)
+    conditions = {"mag_auto": rng.uniform(20, 25, 400), "flux_radius": rng.uniform(3, 20, 400),
+                  "zphot": rng.uniform(0.1, 2, 400)}
+    conditions = {name: values.astype("float32") for name, values in conditions.items()}
+    latent = rng.normal(size=(400, LATENT)).astype("float32")
+    latent[:, 0] = 2 * (conditions["mag_auto"] - 22.5) + 0.1 * latent[:, 0]
+    return latent, conditions
+
+
+@pytest.fixture(scope="module")
+def model(population):
+    keras.utils.set_random_seed(2)
+    model = FlowVAE(latent=LATENT, size=SIZE, psf_size=PSF, decoder_units=(16,), encoder_units=24,
+                    flow={"transforms": 2, "hidden": (16,)})
+    model.adapt(*population)
+    return model
+
+
+def test_flows_learn_latents_at_their_conditions(model, population):
+    latent, conditions = population
+    x = {"latent": latent, "attrs": conditions}
+    before = [w.copy() for w in model.decoder.get_weights()]
+    model.compile(keras.optimizers.Adam(1e-2))
+    model.fit(x, epochs=15, batch_size=100, verbose=0)
+    given = {"mag_auto": np.repeat([21.0, 24.0], 300), "flux_radius": np.full(600, 8.0), "zphot": np.full(600, 0.8)}
+    z = model.sample_latent(given, seed=3).numpy()[:, 0]
+    # true means -3 and 3, scatter 0.1: a mean of 300 draws is far better known than this bound
+    assert abs(z[:300].mean() + 3) < 0.5 and abs(z[300:].mean() - 3) < 0.5
+    for a, b in zip(before, model.decoder.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)  # latents train the flows alone
+
+
+def test_whole_bound_trains_on_feature_dicts(model):
+    rng = np.random.default_rng(4)
+    psf = np.zeros((8, PSF, PSF), "float32")
+    psf[:, PSF // 2, PSF // 2] = 1
+    x = {"image": rng.normal(size=(8, SIZE, SIZE)).astype("float32"), "psf": psf, "noise_std": np.ones(8, "float32"),
+         "attrs": {"mag_auto": np.full(8, 22.0), "flux_radius": np.full(8, 8.0), "zphot": np.full(8, 1.0)}}
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model.loss_per_example(x, None, model(x)))
+    gradients = tape.gradient(loss, model.trainable_weights)
+    assert np.isfinite(loss)
+    for part in ("encoder", "decoder", "prior", "population"):
+        reached = [g is not None for w, g in zip(model.trainable_weights, gradients, strict=True) if part in w.path]
+        assert reached and all(reached), part
+
+
+def test_samples_repeat_and_survive_reload(model, tmp_path):
+    conditions = {"mag_auto": [21.0, 24.0], "flux_radius": [12.0, 5.0], "zphot": [0.3, 1.0]}
+    galaxies = model.sample(conditions=conditions, seed=5)
+    assert galaxies.shape == (2, SIZE, SIZE) and np.min(galaxies) >= 0
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(galaxies, again.sample(conditions=conditions, seed=5))
+    drawn, redrawn = model.draw(5, seed=6), again.draw(5, seed=6)
+    assert set(drawn) == {"image", *FlowVAE.conditions}
+    for name in drawn:
+        np.testing.assert_array_equal(drawn[name], redrawn[name])
+
+
+def test_conditions_outside_the_trained_range_are_warned_of(model):
+    with pytest.warns(UserWarning, match=r"mag_auto of 1 galaxies is outside the trained range \[20"):
+        model.sample(conditions={"mag_auto": [17.0], "flux_radius": [8.0], "zphot": [0.5]}, seed=1)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"conditions": {"mag_auto": [22.0]}}, "missing: flux_radius, zphot"),
+    ({"conditions": {"mag_auto": [22.0], "flux_radius": [-1.0], "zphot": [0.5]}}, "flux_radius positive"),
+    ({}, "either a number of galaxies or their conditions"),
+    ({"n": 2, "conditions": {}}, "either a number of galaxies or their conditions"),
+])
+def test_bad_requests_are_refused(model, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        model.sample(**arguments, seed=1)
