@@ -19,7 +19,7 @@ def generator_metrics(truth, samples, conditions, *, split, noise_std, workers=1
     """Samples against GalSim renderings at the same conditions, PSFs and noise.
 
     Args:
-        truth, samples: stamps (n, h, w), counts/s per pixel; row i of both has the same conditions, PSF and noise level.
+        truth, samples: stamps (n, h, w), counts/s per pixel; row i of both has the same conditions, PSF and noise.
         conditions: dict of (n,) arrays: mag_auto, flux_radius, zphot.
         split: the split that `truth` is.
         noise_std: standard deviation of the pixel noise.

@@ -44,7 +44,7 @@ class FlowVAE(GalaxyVAE):
     # ---- conditions
 
     def adapt(self, latent, conditions):
-        """Measures the scales of latent vectors (n, latent) and of `conditions`, and the trained range of the latter."""
+        """Measures the scales of latent vectors (n, latent) and of `conditions`, and the range of the latter."""
         context = self._context(self._stack(conditions))
         self.prior.adapt(context, latent)
         self.population.adapt(context)
@@ -107,7 +107,7 @@ class FlowVAE(GalaxyVAE):
         return dict(zip(self.conditions, ops.unstack(values, axis=-1), strict=True))
 
     def sample_latent(self, conditions, *, seed):
-        """z ~ p(z | conditions), (n, latent). `conditions`: dict of mag_auto, flux_radius (0.03" px), zphot, each (n,)."""
+        """z ~ p(z | conditions), (n, latent). `conditions`: dict of mag_auto, flux_radius, zphot, each (n,)."""
         return self.prior.sample((), self._context(self.checked_conditions(conditions)), seed=seed)
 
     def sample(self, n=None, *, conditions=None, seed):

@@ -27,7 +27,7 @@ class GalaxyVAE(ProbabilisticModel):
     `psf` (batch, psf_size, psf_size) and `noise_std` (batch,); the loss is minus the evidence lower bound
     (Kingma & Welling 2014, arXiv:1312.6114) in nats, with the entropy of the noise left out.
 
-    Images are in counts/s per pixel (zero point 25.94 mag), at `pixel_scale` arcsec per pixel; the centre of a galaxy is
+    Images are in counts/s per pixel (zero point 25.94 mag), at `pixel_scale` arcsec per pixel; a galaxy's centre is
     near the middle of the stamp, that of a PSF on pixel [psf_size // 2, psf_size // 2].
 
     Args:
@@ -78,7 +78,8 @@ class GalaxyVAE(ProbabilisticModel):
         """Posterior mean (batch, latent) and scale_tril (batch, latent, latent) of the stamps of a feature dict."""
         h = self.encoder(x["image"], x["psf"], x["noise_std"])
         mean, log_scale, lower = ops.split(h, [self.latent, 2 * self.latent], axis=-1)
-        lower = tf.scatter_nd(self._strictly_lower, ops.transpose(ops.tanh(lower)), (self.latent, self.latent, tf.shape(h)[0]))
+        shape = (self.latent, self.latent, tf.shape(h)[0])
+        lower = tf.scatter_nd(self._strictly_lower, ops.transpose(ops.tanh(lower)), shape)
         scale = ops.exp(ops.expand_dims(5.0 * ops.tanh(log_scale / 5.0) - 2.0, -1))  # between e^-7 and e^3
         return 3.0 * mean, scale * (ops.transpose(lower, (2, 0, 1)) + np.eye(self.latent, dtype="float32"))
 
@@ -122,7 +123,7 @@ class GalaxyVAE(ProbabilisticModel):
     # ---- decoder
 
     def decode(self, z):
-        """Galaxies (batch, size, size), counts/s per pixel, free of PSF and noise, of latent vectors (batch, latent)."""
+        """Galaxies (batch, size, size), counts/s per pixel, free of PSF and noise, of latent vectors z."""
         return self.decoder(ops.convert_to_tensor(z, "float32"))
 
     def render(self, z, psf):

@@ -65,7 +65,7 @@ def _quadratic_basis(x, y):
 
 
 def _shape(parameters):
-    """Traceless symmetric exponential: (log size, eta1, eta2) -> (size, cosh, eta1 sinh/r, eta2 sinh/r), each (batch, 1).
+    """(log size, eta1, eta2) -> (size, cosh r, eta1 sinh(r) / r, eta2 sinh(r) / r), each (batch, 1); r = |eta|.
 
     The covariance is size² [[cosh + s1, s2], [s2, cosh - s1]]; its axis ratio (in length) is exp(-|eta|).
     """

@@ -22,7 +22,7 @@ def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_obs
     """Turns noise-free stamps into observations of random depth.
 
     A stamp keeps its own noise level with probability `as_observed`. Otherwise its signal-to-noise ratio is drawn
-    log-uniformly between `faintest` and `brightest`, but never below its own and with at most `deepest` times less noise.
+    log-uniformly between `faintest` and `brightest`, but never below its own nor above `deepest` times its own.
     Where the ratio still exceeds `brightest`, noise is raised until it does not: the likelihood of one bright
     galaxy would outweigh all others of its batch.
 

@@ -42,7 +42,8 @@ def test_observe_reaches_the_signal_to_noise_ratio_that_it_promises(batch):
         assert abs(residual.std() - 1) < 0.03
     kept = augment.observe(faint, tf.constant([1, 2]), as_observed=1.0)
     np.testing.assert_allclose(kept["noise_std"], faint["noise_std"], rtol=1e-5)
-    bright = augment.observe(batch | {"noise_std": batch["noise_std"] * own / 5000}, tf.constant([1, 2]), as_observed=1.0)
+    bright = batch | {"noise_std": batch["noise_std"] * own / 5000}
+    bright = augment.observe(bright, tf.constant([1, 2]), as_observed=1.0)
     np.testing.assert_allclose(augment.signal_to_noise(batch["clean"], bright["noise_std"]), 150, rtol=1e-3)
 
 

@@ -110,8 +110,8 @@ RECIPE = Recipe(
     evaluate=evaluate,
     golden=golden_arrays,
     seed=SEED,
-    limits="Galaxies brighter than F814W = 25.2 whose profiles are those of the COSMOS parametric fits: smooth, without "
-    "spiral arms, bars or neighbours. Conditions outside the trained range are warned of, not refused.",
+    limits="Galaxies brighter than F814W = 25.2 whose profiles are those of the COSMOS parametric fits: smooth, "
+    "without spiral arms, bars or neighbours. Conditions outside the trained range are warned of, not refused.",
     licence="MIT",
     citation="Lanusse et al. 2021 (arXiv:2008.03833) for the method; Mandelbaum et al. 2012 (arXiv:1107.4629) and "
     "Leauthaud et al. 2007 (arXiv:astro-ph/0702359) for the COSMOS sample.",

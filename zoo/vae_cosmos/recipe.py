@@ -29,7 +29,7 @@ def stamps(config, split, *features):
 
 
 def observed_once(dataset):
-    """Each noise-free stamp with one fixed realisation of its own noise, the brightest at S/N 150 (`augment.observe`)."""
+    """Each noise-free stamp with one fixed realisation of its own noise, the brightest at S/N 150."""
 
     def observe(i, batch):
         return augment.observe(batch, tf.stack([SEED, tf.cast(i, tf.int32)]), as_observed=1.0)
@@ -90,7 +90,7 @@ RECIPE = Recipe(
     name="vae_cosmos",
     version=1,
     task="galaxy inference",
-    summary="Variational auto-encoder of HST/ACS galaxy stamps: infers a galaxy free of PSF and noise, with uncertainty.",
+    summary="Variational auto-encoder of HST/ACS galaxy stamps: infers a galaxy free of PSF and noise.",
     dataset="cosmos_stamps/parametric:1.0.0",
     model=model,
     stages=(PARAMETRIC,),
@@ -99,8 +99,8 @@ RECIPE = Recipe(
     seed=SEED,
     limits="Trained on parametric fits to COSMOS galaxies brighter than F814W = 25.2, one per stamp of 128 x 128 px at "
     "0.03 arcsec/px, through ACS PSFs: light of neighbours, spiral arms and bars are outside its training, and so are "
-    "other noise spectra unless set with `set_noise_power`. Above S/N 150 the encoder alone is less exact than the data: "
-    "use `posterior(..., iterations=15)`. Uncertainties below S/N 10 lean on the prior.",
+    "other noise spectra unless set with `set_noise_power`. Above S/N 150 the encoder alone is less exact than the "
+    "data: use `posterior(..., iterations=15)`. Uncertainties below S/N 10 lean on the prior.",
     licence="MIT",
     citation="Lanusse et al. 2021 (arXiv:2008.03833) for the method; Mandelbaum et al. 2012 (arXiv:1107.4629) and "
     "Leauthaud et al. 2007 (arXiv:astro-ph/0702359) for the COSMOS sample.",
