@@ -50,9 +50,7 @@ def test_order_of_the_places(nowhere, monkeypatch):
     manual = write(nowhere / "manual", "real_galaxy_catalog_23.5_fits.fits", 2)
     assert catalog.find_catalog(manual_dir=nowhere / "manual") == manual
     mine = write(nowhere / "mine", "any_fits.fits", 3)
-    monkeypatch.setenv(
-        "DEEPCOSMO_COSMOS_DIR", os.pathsep.join([str(nowhere / "empty"), str(nowhere / "mine")])
-    )
+    monkeypatch.setenv("DEEPCOSMO_COSMOS_DIR", os.pathsep.join([str(nowhere / "empty"), str(nowhere / "mine")]))
     assert catalog.find_catalog(manual_dir=nowhere / "manual") == mine
     assert catalog.find_catalog(path=share) == share
     assert catalog.find_catalog(path=nowhere / "manual") == manual

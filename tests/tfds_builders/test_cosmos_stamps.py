@@ -136,9 +136,7 @@ def test_missing_catalogue(config, tmp_path, monkeypatch):
         build(tmp_path, None, config)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"source": "hubble"}, {"flux": "mag"}, {"noise": "white"}, {"noise_std": -1.0}]
-)
+@pytest.mark.parametrize("wrong", [{"source": "hubble"}, {"flux": "mag"}, {"noise": "white"}, {"noise_std": -1.0}])
 def test_wrong_options(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         CosmosStampsConfig(**{"name": "mine", "source": "parametric"} | wrong)

@@ -66,9 +66,7 @@ def test_whitened(folder):
 def test_properties_from_the_fits(folder, tmp_path):
     _, _, attrs, dropped = real.read_release(folder)
     record = dummy_release.fits_record(dummy_release.idents())
-    assert np.allclose(attrs["flux_radius"], record["flux_radius"]) and np.allclose(
-        attrs["hlr"], record["hlr"][:, 0]
-    )
+    assert np.allclose(attrs["flux_radius"], record["flux_radius"]) and np.allclose(attrs["hlr"], record["hlr"][:, 0])
     assert np.allclose(attrs["flux"], 10 ** (-0.4 * (record["mag_auto"] - 25.94)))
     assert not any(dropped.values())
     # a release whose table has only a few columns, in another order: NaN for the rest

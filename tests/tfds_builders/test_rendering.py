@@ -108,9 +108,7 @@ def test_catalogue_rows_as_galsim_makes_them(psf):
             profile = official.makeGalaxy(row_of[galaxy["ident"]], gal_type="parametric", gsparams=gsparams)
             try:
                 stamp = galsim.Convolve(profile, kernel, gsparams=gsparams)
-                drawn.append(
-                    stamp.drawImage(nx=128, ny=128, scale=0.03, method="no_pixel", dtype=float).array
-                )
+                drawn.append(stamp.drawImage(nx=128, ny=128, scale=0.03, method="no_pixel", dtype=float).array)
             except galsim.GalSimFFTSizeError:
                 drawn.append(None)
         if drawn[1] is not None:
@@ -140,9 +138,7 @@ def test_noise_has_galsims_covariance():
 
 
 def test_noise_belongs_to_its_galaxy():
-    draws = [
-        generation.generator(i, purpose).standard_normal(4) for i in (1, 2) for purpose in ("noise", "psf")
-    ]
+    draws = [generation.generator(i, purpose).standard_normal(4) for i in (1, 2) for purpose in ("noise", "psf")]
     assert len({tuple(d) for d in draws}) == 4
     assert np.array_equal(draws[0], generation.generator(1, "noise").standard_normal(4))
 

@@ -136,9 +136,7 @@ def split_of(ident):
 
 def clean(record):
     """`read_catalog` for columns that are already in memory: dict of lower-case names to arrays."""
-    sersic, bulge, hlr, flux = (
-        np.asarray(record[k], float) for k in ("sersicfit", "bulgefit", "hlr", "flux")
-    )
+    sersic, bulge, hlr, flux = (np.asarray(record[k], float) for k in ("sersicfit", "bulgefit", "hlr", "flux"))
     out = np.zeros(len(flux), COLUMNS)
     for name in ("ident", "mag_auto", "flux_radius", "zphot"):
         out[name] = record[name]
@@ -176,14 +174,9 @@ def check(galaxies, viable=True):
         bad = {
             "not finite": ~finite,
             "no usable fit": ~np.asarray(viable),
-            "flux not positive": ~(out["flux"] > 0)
-            | (out["bulge_fraction"] < 0)
-            | (out["bulge_fraction"] > 1),
-            "half-light radius outside 0.01-10 arcsec": np.any(
-                (radii < HLR_RANGE[0]) | (radii > HLR_RANGE[1]), 0
-            ),
-            "Sérsic index outside 0.3-6": (out["n"] < SERSIC_RANGE[0] - 1e-6)
-            | (out["n"] > SERSIC_RANGE[1] + 1e-6),
+            "flux not positive": ~(out["flux"] > 0) | (out["bulge_fraction"] < 0) | (out["bulge_fraction"] > 1),
+            "half-light radius outside 0.01-10 arcsec": np.any((radii < HLR_RANGE[0]) | (radii > HLR_RANGE[1]), 0),
+            "Sérsic index outside 0.3-6": (out["n"] < SERSIC_RANGE[0] - 1e-6) | (out["n"] > SERSIC_RANGE[1] + 1e-6),
             "axis ratio outside (0, 1]": np.any((axes <= 0) | (axes > 1), 0),
             "size or redshift not positive": ~((out["flux_radius"] > 0) & (out["zphot"] > 0)),
         }

@@ -38,8 +38,7 @@ def ordered_map(function, tasks, processes=None):
     # One BLAS thread each: the processes are the parallelism.
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
     workers = [
-        subprocess.Popen([sys.executable, "-c", start], stdin=-1, stdout=-1, env=environment)
-        for _ in range(processes)
+        subprocess.Popen([sys.executable, "-c", start], stdin=-1, stdout=-1, env=environment) for _ in range(processes)
     ]
     try:
         idle = queue.SimpleQueue()

@@ -65,9 +65,7 @@ def model_psfs(count=MODEL_COUNT):
         optics = galsim.OpticalPSF(lam=814, diam=2.4, aper=pupil, aberrations=aberrations)
         diffusion = galsim.Gaussian(sigma=rng.normal(*DIFFUSION)).shear(g1=g1, g2=g2)
         psf = galsim.Convolve(optics, galsim.Pixel(0.05), diffusion)
-        image = psf.drawImage(
-            nx=EXTENT, ny=EXTENT, scale=PIXEL_SCALE, method="no_pixel", offset=CENTRE, dtype=float
-        )
+        image = psf.drawImage(nx=EXTENT, ny=EXTENT, scale=PIXEL_SCALE, method="no_pixel", offset=CENTRE, dtype=float)
         stamps.append(psf_stamp(image.array))
     return np.stack(stamps)
 

@@ -30,9 +30,7 @@ def components(galaxy):
     """The Sérsic components of a catalogue row: list of (flux fraction, n, hlr in arcsec, q, phi in rad)."""
     if galaxy["use_bulge"]:
         fraction = float(galaxy["bulge_fraction"])
-        bulge, disk = (
-            [float(galaxy[f"{p}_{name}"]) for name in ("hlr", "q", "phi")] for p in ("bulge", "disk")
-        )
+        bulge, disk = ([float(galaxy[f"{p}_{name}"]) for name in ("hlr", "q", "phi")] for p in ("bulge", "disk"))
         return [(fraction, 4.0, *bulge), (1 - fraction, 1.0, *disk)]
     return [(1.0, *(float(galaxy[name]) for name in ("n", "hlr", "q", "phi")))]
 
