@@ -39,10 +39,6 @@ class ProbabilisticModel(keras.Model):
         """Exported functions: name -> (function of tensors, list of `tf.TensorSpec`)."""
         raise NotImplementedError
 
-    def compile(self, optimizer="adam", **kwargs):
-        """As `keras.Model.compile`; the loss is the model's own."""
-        super().compile(optimizer=optimizer, **kwargs)
-
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         values = self.loss_per_example(x, y, y_pred)
         loss = _PerExampleMean(name="per_example_mean")(keras.ops.zeros_like(values), values, sample_weight)
