@@ -105,7 +105,7 @@ RECIPE = Recipe(
     summary="Galaxies as HST sees them, of any magnitude, size and redshift of COSMOS, free of PSF and noise.",
     dataset="cosmos_stamps/parametric:1.0.0",
     model=model,
-    stages=(Stage(name="flow", data=data, optimizer=adam, epochs=15, batch_size=256, ema=0.999, shuffle=200_000,
+    stages=(Stage(name="flow", data=data, optimizer=adam, epochs=10, batch_size=256, ema=0.999, shuffle=200_000,
                   jit_compile=True),),
     evaluate=evaluate,
     golden=golden_arrays,
