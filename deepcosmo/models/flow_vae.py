@@ -35,9 +35,9 @@ class FlowVAE(GalaxyVAE):
 
     def __init__(self, *, flow=None, **kwargs):
         super().__init__(**kwargs)
-        self.flow_arguments = dict(flow or {"transforms": 8, "hidden": (128, 128)})
+        self.flow_arguments = dict(flow or {"transforms": 5, "hidden": (64, 64)})
         self.prior = MAF(dim=self.latent, context_dim=3, name="prior", **self.flow_arguments)
-        self.population = MAF(dim=3, transforms=8, hidden=(64, 64), name="population")
+        self.population = MAF(dim=3, transforms=4, hidden=(32, 32), name="population")
         self.condition_range = self.add_weight(shape=(2, 3), initializer="zeros", trainable=False,
                                                name="condition_range")
 
