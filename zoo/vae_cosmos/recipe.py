@@ -82,7 +82,8 @@ def golden_arrays(vae):
     image = np.asarray(vae.render(z, psf)) + rng.normal(size=(2, 128, 128)).astype("float32") * noise_std[:, None, None]
     seed = np.array([1, 2], "int32")
     stamp = {"image": image.astype("float32"), "psf": psf, "noise_std": noise_std}
-    return golden.record(vae, {"encode": stamp, "decode": {"z": z}, "elbo": {**stamp, "seed": seed},
+    return golden.record(vae, {"encode": stamp, "decode": {"z": z}, "render": {"z": z, "psf": psf},
+                               "elbo": {**stamp, "seed": seed},
                                "sample": {"n": np.int32(2), "seed": seed}, "serving_default": stamp})
 
 
