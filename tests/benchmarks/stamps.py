@@ -48,9 +48,7 @@ def galsim_loop(chunks):
             for fraction, n, hlr, q, phi in rendering.components(galaxy):
                 part = galsim.Sersic(n, half_light_radius=hlr, flux=fraction * flux)
                 parts.append(part.shear(q=q, beta=phi * galsim.radians))
-            kernel = galsim.InterpolatedImage(
-                galsim.Image(psf.astype(float)), scale=0.03, flux=1, offset=(0.5, 0.5)
-            )
+            kernel = galsim.InterpolatedImage(galsim.Image(psf.astype(float)), scale=0.03, flux=1, offset=(0.5, 0.5))
             try:
                 stamp = galsim.Convolve(galsim.Add(parts), kernel)
                 stamp = stamp.drawImage(nx=128, ny=128, scale=0.03, method="no_pixel")

@@ -5,17 +5,19 @@ caller's main script again, which a user's script rarely allows. These workers d
 function.
 """
 
-import collections
-import concurrent.futures
+import contextlib
+import importlib
 import os
 import pickle
 import queue
 import subprocess
 import sys
+import threading
+import traceback
 
 __all__ = ["ordered_map"]
 
-_AHEAD = 2  # tasks in flight per worker: one at work, one waiting
+_AHEAD = 2  # tasks in flight per worker: one at work, one on the way
 _START = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serve()"
 
 
@@ -41,32 +43,23 @@ def ordered_map(function, tasks, processes=None):
         subprocess.Popen([sys.executable, "-c", start], stdin=-1, stdout=-1, env=environment) for _ in range(processes)
     ]
     try:
-        idle = queue.SimpleQueue()
         for worker in workers:
-            _send(worker.stdin, (function.__module__, function.__qualname__))
-            idle.put(worker)
-
-        def call(task):  # one thread waits for each worker, so neither end of a full pipe blocks the other
-            worker = idle.get()
-            try:
-                _send(worker.stdin, task)
-                return _result(worker)
-            finally:
-                idle.put(worker)
-
-        with concurrent.futures.ThreadPoolExecutor(processes) as threads:
-            waiting = collections.deque()
-            for task in tasks:
-                waiting.append(threads.submit(call, task))
-                if len(waiting) == _AHEAD * processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            _send(worker, (function.__module__, function.__qualname__))
+        number, ahead = 0, _AHEAD * processes
+        for number, task in enumerate(tasks, 1):
+            worker = workers[number % processes]
+            answer = _result(worker) if number > ahead else None
+            _send(worker, task)
+            if number > ahead:
+                yield answer
+        for i in range(max(number - ahead, 0) + 1, number + 1):
+            yield _result(workers[i % processes])
     finally:
         for worker in workers:
             worker.kill()
             worker.wait()
-            worker.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what it had not read yet
+                worker.stdin.close()
             worker.stdout.close()
 
 
@@ -74,37 +67,59 @@ def _cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _send(worker, value):
+    try:
+        pickle.dump(value, worker.stdin, pickle.HIGHEST_PROTOCOL)
+        worker.stdin.flush()
+    except BrokenPipeError:
+        _died(worker)
+
+
 def _result(worker):
     try:
         error, value = pickle.load(worker.stdout)
-    except EOFError:
-        raise RuntimeError(f"a rendering process ended with status {worker.wait()}") from None
+    except (EOFError, pickle.UnpicklingError):
+        _died(worker)
     if error:
         raise RuntimeError(f"rendering failed in a worker process:\n{error}")
     return value
 
 
-def _send(stream, value):
-    pickle.dump(value, stream, pickle.HIGHEST_PROTOCOL)
-    stream.flush()
+def _died(worker):
+    raise RuntimeError(f"a rendering process ended with status {worker.wait()}") from None
 
 
 def _serve():
-    """The worker: answers tasks from stdin on stdout, until stdin ends."""
-    import importlib
-    import traceback
+    """The worker: answers tasks from stdin on stdout, until stdin ends.
 
-    tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    Two threads receive and send, so that neither end waits for the other while its pipe is full.
+    """
+    results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not disturb the results
-    module, name = pickle.load(tasks)
+    module, name = pickle.load(sys.stdin.buffer)
     function = getattr(importlib.import_module(module), name)
-    while True:
+    tasks, answers = queue.Queue(), queue.Queue(_AHEAD)
+    threading.Thread(target=_receive, args=(tasks,), daemon=True).start()
+    sender = threading.Thread(target=_answer, args=(answers, results), daemon=True)
+    sender.start()
+    while (task := tasks.get()) is not None:
         try:
-            task = pickle.load(tasks)
-        except EOFError:
-            return
-        try:
-            answer = (None, function(task))
+            answers.put((None, function(*task)))
         except Exception:
-            answer = (traceback.format_exc(), None)
-        _send(results, answer)
+            answers.put((traceback.format_exc(), None))
+    answers.put(None)
+    sender.join()
+
+
+def _receive(tasks):
+    try:
+        while True:
+            tasks.put((pickle.load(sys.stdin.buffer),))
+    except (EOFError, pickle.UnpicklingError):  # the end, perhaps in the middle of a task
+        tasks.put(None)
+
+
+def _answer(answers, stream):
+    while (answer := answers.get()) is not None:
+        pickle.dump(answer, stream, pickle.HIGHEST_PROTOCOL)
+        stream.flush()
