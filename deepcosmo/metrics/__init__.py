@@ -2,7 +2,7 @@
 
 import importlib
 
-__all__ = ["apertures", "comparison", "galaxies", "morphology", "residuals", "sersic_fit"]
+__all__ = ["apertures", "comparison", "galaxies", "morphology", "residuals", "sersic_fit", "two_sample"]
 
 
 def __getattr__(name):

@@ -85,7 +85,7 @@ def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=0, ser
     size, batch = len(stamps["image"]), 32
     model = np.concatenate([
         np.asarray(vae.reconstruct(*(stamps[k][i : i + batch] for k in ("image", "psf", "noise_std")),
-                                   iterations=iterations))
+                                   iterations=iterations))[..., 0]
         for i in progress(range(0, size, batch))])
     found = residuals.calibration(stamps["image"], model, stamps["noise_std"])
     chi2 = residuals.chi2_per_pixel(stamps["image"], model, stamps["noise_std"], noise_power=noise_power)

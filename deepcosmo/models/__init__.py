@@ -3,6 +3,7 @@
 import importlib
 
 _FILES = {
+    "CatalogFlow": "catalog",
     "ProbabilisticModel": "base",
     "ConditionalDensity": "conditional",
     "MAF": "flows",

@@ -46,6 +46,15 @@ class ProbabilisticModel(keras.Model):
             loss = loss + self._aggregate_additional_loss(regularisation)
         return loss
 
+    @property
+    def jit_compile(self):
+        # Keras would compile all replicas into one XLA program, which cannot reach several devices' variables.
+        return super().jit_compile and self.distribute_strategy.num_replicas_in_sync == 1
+
+    @jit_compile.setter
+    def jit_compile(self, value):
+        keras.Model.jit_compile.fset(self, value)
+
     # Two repairs for `MultiWorkerMirroredStrategy`, where `fit` of Keras 3 fails: the symbolic build
     # cannot reduce a per-replica batch, and per-step logs need an axis to be reduced over.
 

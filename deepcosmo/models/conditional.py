@@ -11,15 +11,15 @@ __all__ = ["ConditionalDensity", "stateless_seed"]
 
 
 def stateless_seed(seed):
-    """The int32[2] seed that stands for an int; an int32[2] seed is passed on."""
+    """The int32[2] seed that stands for an int or for two integers."""
     if isinstance(seed, int | np.integer):
         if not 0 <= seed < 2**62:
             raise ValueError(f"A seed must lie in [0, 2^62), not {seed}.")
         return tf.constant([seed >> 31, seed & 0x7FFFFFFF], tf.int32)
     seed = tf.convert_to_tensor(seed)
-    if seed.dtype != tf.int32 or seed.shape != (2,):
+    if not seed.dtype.is_integer or seed.shape != (2,):
         raise ValueError(f"A seed is an int or int32[2], not {seed.dtype.name}{list(seed.shape)}.")
-    return seed
+    return tf.cast(seed, tf.int32)
 
 
 class ConditionalDensity(ProbabilisticModel):
@@ -49,7 +49,7 @@ class ConditionalDensity(ProbabilisticModel):
             self.standardise_context.build()
 
     def adapt(self, context, y=None):
-        """Measures mean and scale of the columns, given as to `fit`: arrays or a batched `tf.data.Dataset`."""
+        """Measures mean and scale of all columns, as given to `fit`: arrays or a batched `Dataset`."""
         name = type(self).__name__
         if isinstance(context, tf.data.Dataset):
             paired = isinstance(context.element_spec, tuple)

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo.models.catalog import CatalogFlow
 from deepcosmo.models.conditional import stateless_seed
 from deepcosmo.models.flows import MAF
 from deepcosmo.models.vae import GalaxyVAE
@@ -18,26 +19,30 @@ __all__ = ["FlowVAE"]
 class FlowVAE(GalaxyVAE):
     """A `GalaxyVAE` whose prior is learned: z ~ p(z | mag_auto, flux_radius, zphot), a normalising flow.
 
-    Sampling is flow, then decoder (Lanusse et al. 2021, arXiv:2008.03833). A second, small flow is the joint density of
-    the three conditions, so that a whole population can be drawn without a catalogue.
+    Sampling is flow, then decoder (Lanusse et al. 2021, arXiv:2008.03833), and every galaxy has the flux of its
+    `mag_auto`. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
+    without a catalogue.
 
     `fit` takes the feature dicts of the data set `cosmos_stamps`, whose `attrs` hold the conditions. Its loss is minus
-    the evidence lower bound under the learned prior, minus log p(conditions). Feature dicts that hold `latent`,
-    draws of z from the posterior, train the flows alone, which is hundreds of times faster.
+    the evidence lower bound under the learned prior. Feature dicts that hold `latent`, draws of z from the posterior,
+    train the flow alone, which is hundreds of times faster.
 
     Args:
         flow: arguments of the conditional flow, `deepcosmo.models.MAF`.
+        catalogue: arguments of the `CatalogFlow`.
         **kwargs: as of `GalaxyVAE`.
     """
 
     conditions = {"mag_auto": "mag", "flux_radius": "pix", "zphot": ""}
     units = {"image": "ct/s", **conditions}
 
-    def __init__(self, *, flow=None, **kwargs):
+    def __init__(self, *, flow=None, catalogue=None, **kwargs):
         super().__init__(**kwargs)
-        self.flow_arguments = dict(flow or {"transforms": 5, "hidden": (64, 64)})
+        self.flow_arguments = dict(flow or {"transforms": 6, "hidden": (128, 128)})
+        self.catalogue_arguments = dict(catalogue or {})
         self.prior = MAF(dim=self.latent, context_dim=3, name="prior", **self.flow_arguments)
-        self.population = MAF(dim=3, transforms=4, hidden=(32, 32), name="population")
+        self.population = CatalogFlow(name="population", **self.catalogue_arguments)
+        self.population.trainable = False
         self.condition_range = self.add_weight(shape=(2, 3), initializer="zeros", trainable=False,
                                                name="condition_range")
 
@@ -45,9 +50,7 @@ class FlowVAE(GalaxyVAE):
 
     def adapt(self, latent, conditions):
         """Measures the scales of latent vectors (n, latent) and of `conditions`, and the range of the latter."""
-        context = self._context(self._stack(conditions))
-        self.prior.adapt(context, latent)
-        self.population.adapt(context)
+        self.prior.adapt(self._context(self._stack(conditions)), latent)
         values = np.stack([np.asarray(conditions[name], "float32") for name in self.conditions], axis=-1)
         self.condition_range.assign(np.quantile(values, [0.0005, 0.9995], axis=0))
 
@@ -65,6 +68,12 @@ class FlowVAE(GalaxyVAE):
 
     def checked_conditions(self, conditions):
         """Conditions (n, 3) of a dict of arrays (n,); values outside the trained range are warned of."""
+        unknown = [name for name in conditions if name not in self.conditions]
+        if unknown:
+            raise ValueError(f"conditions are {', '.join(self.conditions)}; unknown: {', '.join(unknown)}")
+        shapes = {name: np.shape(value) for name, value in conditions.items()}
+        if any(len(shape) != 1 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+            raise ValueError(f"conditions must be arrays (n,) of one length; got shapes {shapes}")
         values = self._stack(conditions)
         if tf.executing_eagerly():
             if not np.all(np.isfinite(values)) or np.any(values[:, 1] <= 0) or np.any(values[:, 2] <= -1):
@@ -74,7 +83,7 @@ class FlowVAE(GalaxyVAE):
                 outside = int(np.sum((values[:, i] < low[i]) | (values[:, i] > high[i])))
                 if outside:
                     warnings.warn(f"{name} of {outside} galaxies is outside the trained range "
-                                  f"[{low[i]:.3g}, {high[i]:.3g}]", stacklevel=3)
+                                  f"[{low[i]:.3g}, {high[i]:.3g}]", stacklevel=4)
         return values
 
     # ---- training
@@ -88,49 +97,68 @@ class FlowVAE(GalaxyVAE):
 
     def loss_per_example(self, x, y, y_pred):
         z, scale_tril, context = y_pred
-        loss = -self.population.log_prob(context)
         if scale_tril is None:
-            return loss - self.prior.log_prob(z, context)
+            return -self.prior.log_prob(z, context)
         noise = keras.random.normal(ops.shape(z), seed=self.seed_generator)
-        z = z + ops.squeeze(ops.matmul(scale_tril, ops.expand_dims(noise, -1)), -1)
+        return self._negative_conditional_elbo(x, (z, scale_tril), noise, context)
+
+    def _negative_conditional_elbo(self, x, posterior, noise, context):
+        mean, scale_tril = posterior
+        z = mean + ops.squeeze(ops.matmul(scale_tril, ops.expand_dims(noise, -1)), -1)
         log_scale = ops.log(ops.diagonal(scale_tril, axis1=1, axis2=2))
         log_posterior = -ops.sum(0.5 * noise**2 + log_scale, -1) - 0.5 * self.latent * np.log(2 * np.pi)
-        return loss + log_posterior - self.prior.log_prob(z, context) - self.log_likelihood(x, z)
+        return log_posterior - self.prior.log_prob(z, context) - self.log_likelihood(x, z)
+
+    def elbo(self, image, psf, noise_std, *, conditions=None, seed=0):
+        """Evidence lower bound, as of `GalaxyVAE`: on log p(image), or on log p(image | conditions)."""
+        if conditions is None:
+            return super().elbo(image, psf, noise_std, seed=seed)
+        x, context = self.checked(image, psf, noise_std), self._context(self.checked_conditions(conditions))
+        posterior = self._encode(x)
+        noise = tf.random.stateless_normal(tf.shape(posterior[0]), stateless_seed(seed))
+        return self._noise_normalisation(x) - self._negative_conditional_elbo(x, posterior, noise, context)
 
     # ---- sampling
 
     def sample_conditions(self, n, *, seed):
         """Conditions of n galaxies of the population down to F814W = 25.2: a dict of arrays (n,)."""
-        mag, log_radius, log_redshift = ops.unstack(self.population.sample(n, seed=seed), axis=-1)
-        values = ops.stack([mag, ops.exp(log_radius), ops.exp(log_redshift) - 1.0], axis=-1)
-        values = ops.clip(values, self.condition_range[0], self.condition_range[1])
-        return dict(zip(self.conditions, ops.unstack(values, axis=-1), strict=True))
+        drawn = self.population.sample(n, seed)
+        return {name: drawn[name] for name in self.conditions}
 
     def sample_latent(self, conditions, *, seed):
         """z ~ p(z | conditions), (n, latent). `conditions`: dict of mag_auto, flux_radius, zphot, each (n,)."""
-        return self.prior.sample((), self._context(self.checked_conditions(conditions)), seed=seed)
+        return self._latent(self.checked_conditions(conditions), seed)
 
-    def sample(self, n=None, *, conditions=None, seed):
-        """Galaxies (n, size, size), counts/s per pixel, free of PSF and noise, at 0.05 arcsec FWHM.
+    def _latent(self, values, seed):
+        return self.prior.sample((), self._context(values), seed=seed)
+
+    def sample(self, conditions=None, *, n=64, seed, psf=None):
+        """Galaxies (n, size, size, 1), counts/s per pixel, without noise.
 
         Args:
-            n: number of galaxies of the whole population; or
-            conditions: dict of mag_auto (AB), flux_radius (px of 0.03 arcsec) and zphot, each (n,).
+            conditions: dict of mag_auto (AB), flux_radius (px of 0.03 arcsec) and zphot, each (n,); None draws
+                them from the population.
+            n: number of galaxies, where `conditions` is None.
             seed: int or int32[2]. Same seed, same galaxies.
+            psf: as of `decode`.
         """
-        if (n is None) == (conditions is None):
-            raise ValueError("sample takes either a number of galaxies or their conditions")
+        return self._sample(conditions, n, seed, psf)[0]
+
+    def _sample(self, conditions, n, seed, psf=None):
         first, second = tf.unstack(tf.random.split(stateless_seed(seed), 2))
         if conditions is None:
             conditions = self.sample_conditions(n, seed=first)
-        return self.decode(self.sample_latent(conditions, seed=second))
+            values = self._stack(conditions)
+        else:
+            values = self.checked_conditions(conditions)
+        galaxies = self.decode(self._latent(values, second), psf)
+        flux = 10.0 ** (0.4 * (self.zero_point - values[:, 0]))
+        return galaxies * ops.reshape(flux / ops.sum(galaxies, (1, 2, 3)), (-1, 1, 1, 1)), conditions
 
     def draw(self, number, *, seed):
         """What `deepcosmo sample` writes: galaxies (`image`) of the whole population, and their conditions."""
-        first, second = tf.unstack(tf.random.split(stateless_seed(seed), 2))
-        conditions = self.sample_conditions(number, seed=first)
-        galaxies = self.decode(self.sample_latent(conditions, seed=second))
-        return {"image": galaxies.numpy()} | {name: value.numpy() for name, value in conditions.items()}
+        galaxies, conditions = self._sample(None, number, seed)
+        return {"image": galaxies[..., 0].numpy()} | {name: value.numpy() for name, value in conditions.items()}
 
     def endpoints(self):
         endpoints = super().endpoints()
@@ -138,15 +166,21 @@ class FlowVAE(GalaxyVAE):
         given = [tf.TensorSpec((None,), tf.float32, name=name) for name in self.conditions]
 
         def sample(n, seed):
-            first, second = tf.unstack(tf.random.split(seed, 2))
-            conditions = self.sample_conditions(n, seed=first)
-            return {"galaxy": self.decode(self.sample_latent(conditions, seed=second)), **conditions}
+            galaxies, conditions = self._sample(None, n, seed)
+            return {"galaxy": galaxies, **conditions}
+
+        def at(mag_auto, flux_radius, zphot):
+            return {"mag_auto": mag_auto, "flux_radius": flux_radius, "zphot": zphot}
 
         def sample_at(mag_auto, flux_radius, zphot, seed):
-            conditions = {"mag_auto": mag_auto, "flux_radius": flux_radius, "zphot": zphot}
-            return {"galaxy": self.sample(conditions=conditions, seed=seed)}
+            return {"galaxy": self.sample(at(mag_auto, flux_radius, zphot), seed=seed)}
 
-        return {**endpoints, "sample": (sample, [n, seed]), "sample_at": (sample_at, [*given, seed])}
+        def log_prob(z, mag_auto, flux_radius, zphot):
+            context = self._context(self._stack(at(mag_auto, flux_radius, zphot)))
+            return {"log_prob": self.prior.log_prob(z, context)}
+
+        return {**endpoints, "sample": (sample, [n, seed]), "sample_at": (sample_at, [*given, seed]),
+                "log_prob": (log_prob, [*endpoints["decode"][1], *given])}
 
     def get_config(self):
-        return super().get_config() | dict(flow=self.flow_arguments)
+        return super().get_config() | dict(flow=self.flow_arguments, catalogue=self.catalogue_arguments)

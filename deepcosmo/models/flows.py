@@ -15,15 +15,12 @@ import os
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from keras import ops
 
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.nn import monotonic
 from deepcosmo.nn.made import MADE
 from deepcosmo.nn.resnet import MLP
-
-tfb, tfd = tfp.bijectors, tfp.distributions
 
 __all__ = ["MAF", "NSF", "Flow", "RealNVP"]
 
@@ -146,6 +143,10 @@ class Flow(ConditionalDensity):
             columns.sort(key=lambda c: c >> bit & 1)
         return columns[:: -1 if i % 2 else 1]
 
+    def _resolve_auto_jit_compile(self):
+        # Keras leaves XLA off on CPUs, where flows gain by it.
+        return self.supports_jit
+
     def _to_noise(self, y, features):
         """(batch, dim) -> z and log|det dz/dy|."""
         z = self.standardise_y(y)
@@ -162,11 +163,12 @@ class Flow(ConditionalDensity):
             z = _permute(z, np.argsort(order))
         return self.standardise_y.invert(z)
 
-    def _base(self, features):
-        shape = [self.dim] if features is None else tf.concat([tf.shape(features)[:-1], [self.dim]], 0)
-        return tfd.Independent(tfd.Normal(tf.zeros(shape), 1.0), 1)
-
     def _distribution(self, features):
+        import tensorflow_probability as tfp  # takes a second, which sampling and densities do not need
+
+        tfb, tfd = tfp.bijectors, tfp.distributions
+        shape = [self.dim] if features is None else tf.concat([tf.shape(features)[:-1], [self.dim]], 0)
+        base = tfd.Independent(tfd.Normal(tf.zeros(shape), 1.0), 1)
         seen = []  # the last (y, z and log-determinant): TFP asks for them one after the other
 
         def both(y):
@@ -187,34 +189,34 @@ class Flow(ConditionalDensity):
             forward_min_event_ndims=1,
             name=type(self).__name__,
         )
-        return tfd.TransformedDistribution(self._base(features), bijector)
+        return tfd.TransformedDistribution(base, bijector)
 
     def log_prob(self, y, context=None):
         y, features = self._checked(y, self.dim, "y"), self._features(context)
-        if not tf.executing_eagerly():
-            return self._distribution(features).log_prob(y)
         batch, flat = _flatten(y, features)
-        return tf.reshape(self._compiled["log_prob", flat[0].shape[0] > _CHUNK](*flat), batch)
+        eagerly = tf.executing_eagerly()
+        log_prob = self._compiled["log_prob", flat[0].shape[0] > _CHUNK] if eagerly else self._log_prob
+        return tf.reshape(log_prob(*flat), batch)
 
     def sample(self, n=(), context=None, *, seed):
         features, seed = self._features(context), stateless_seed(seed)
-        z = self._base(features).sample(n, seed=seed)
+        shape = [tf.reshape(tf.convert_to_tensor(n, tf.int32), [-1]), [self.dim]]
+        if features is not None:
+            shape.insert(1, tf.shape(features)[:-1])
+        z = tf.random.stateless_normal(tf.concat(shape, 0), seed)
         batch, flat = _flatten(z, features)
-        if tf.executing_eagerly():
-            y = self._compiled["data", flat[0].shape[0] > _CHUNK](*flat)
-        else:
-            y = self._to_data(*flat)
-        return tf.reshape(y, tf.concat([batch, [self.dim]], 0))
+        data = self._compiled["data", flat[0].shape[0] > _CHUNK] if tf.executing_eagerly() else self._to_data
+        return tf.reshape(data(*flat), tf.concat([batch, [self.dim]], 0))
 
     @functools.cached_property  # not a plain attribute, which Keras would try to save
     def _compiled(self):
-        """Functions of matrices: plain graphs, and for many rows XLA, compiled once for chunks of them."""
+        """Functions of matrices: for few rows, and for chunks of many, where XLA compiles once."""
         functions = {}
         # Of one signature from the start, so that results do not depend on the calls before.
         signature = [tf.TensorSpec((None, n), tf.float32) for n in (self.dim, self.context_dim)]
         graph = functools.partial(tf.function, autograph=False)
         for large in (False, True):
-            compiled = functools.partial(graph, jit_compile=large or None)
+            compiled = functools.partial(graph, jit_compile=(large and self.supports_jit) or None)
             invert = _shared_inverse(self.transforms[0], compiled)
             data = functools.partial(self._to_data, invert=invert)
             for name, function in (("log_prob", compiled(self._log_prob)), ("data", data)):
@@ -308,6 +310,8 @@ class NSF(Flow):
             raise ValueError(f"kind must be 'coupling' or 'autoregressive', not {kind!r}.")
         self.kind, self.bins, self.bound = kind, bins, bound
         super().__init__(**kwargs)
+        # XLA takes long to compile splines, and then evaluates their parts many times over.
+        self.supports_jit = False
 
     def _transformation(self):
         layer = CouplingTransform if self.kind == "coupling" else AutoregressiveTransform

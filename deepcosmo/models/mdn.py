@@ -3,13 +3,10 @@
 import keras
 import numpy as np
 import tensorflow as tf
-import tensorflow_probability as tfp
 from keras import ops
 
 from deepcosmo.models.conditional import ConditionalDensity
 from deepcosmo.nn.resnet import MLP
-
-tfd = tfp.distributions
 
 __all__ = ["MDN"]
 
@@ -62,6 +59,9 @@ class MDN(ConditionalDensity):
         self.built = True
 
     def _distribution(self, features):
+        import tensorflow_probability as tfp
+
+        tfd = tfp.distributions
         sizes = [1, self.dim, self.dim, self._correlations]
         shape = tf.concat([tf.shape(features)[:-1], [self.components, sum(sizes)]], 0)
         logits, loc, log_scale, lower = tf.split(tf.reshape(self.network(features), shape), sizes, axis=-1)

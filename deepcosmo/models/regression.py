@@ -2,13 +2,10 @@
 
 import keras
 import tensorflow as tf
-import tensorflow_probability as tfp
 from keras import ops
 
 from deepcosmo.models.conditional import ConditionalDensity
 from deepcosmo.nn.resnet import MLP
-
-tfd = tfp.distributions
 
 __all__ = ["Regression"]
 
@@ -47,6 +44,8 @@ class Regression(ConditionalDensity):
         self.built = True
 
     def _distribution(self, features):
+        from tensorflow_probability import distributions as tfd
+
         location = self.standardise_y.invert(self.network(features))
         noise = {"mean": tfd.Normal, "median": tfd.Laplace}[self.kind]
         scale = self.standardise_y.scale * ops.exp(self.log_scale)

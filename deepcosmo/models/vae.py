@@ -42,7 +42,7 @@ class GalaxyVAE(ProbabilisticModel):
     zero_point = 25.94
     units = {"image": "ct/s"}
 
-    def __init__(self, *, latent=32, size=128, psf_size=64, decoder_units=(256, 256), encoder_units=384, **kwargs):
+    def __init__(self, *, latent=32, size=128, psf_size=64, decoder_units=(256, 256), encoder_units=320, **kwargs):
         super().__init__(**kwargs)
         self.latent, self.size, self.psf_size = latent, size, psf_size
         self.decoder_units, self.encoder_units = tuple(decoder_units), encoder_units
@@ -87,14 +87,15 @@ class GalaxyVAE(ProbabilisticModel):
         """q(z | image, PSF, noise).
 
         Args:
-            image: stamps (batch, size, size), counts/s per pixel.
-            psf: PSF images (batch, psf_size, psf_size) of unit sum; others are normalised, with a warning.
-            noise_std: standard deviation of the noise per pixel (batch,), counts/s.
+            image: stamps (n, size, size) or (n, size, size, 1), counts/s per pixel.
+            psf: one PSF image (height, width) or n of them, centred on pixel [height // 2, width // 2], of unit sum;
+                others are normalised, with a warning.
+            noise_std: standard deviation of the noise per pixel, counts/s: a number or (n,).
             iterations: steps of Levenberg-Marquardt that start from the encoder's answer and end in the Laplace
                 approximation at the most probable z: slower, and exact where the likelihood is sharp.
 
         Returns:
-            `tfd.MultivariateNormalTriL` over z, batch shape (batch,).
+            `tfd.MultivariateNormalTriL` over z, batch shape (n,).
 
         Raises:
             ValueError: wrong shapes, values that are not finite, noise that is not positive.
@@ -122,26 +123,34 @@ class GalaxyVAE(ProbabilisticModel):
 
     # ---- decoder
 
-    def decode(self, z):
-        """Galaxies (batch, size, size), counts/s per pixel, free of PSF and noise, of latent vectors z."""
-        return self.decoder(ops.convert_to_tensor(z, "float32"))
+    def decode(self, z, psf=None):
+        """Galaxies of latent vectors, without noise.
 
-    def render(self, z, psf):
-        """Noise-free stamps (batch, size, size): the galaxies of z convolved with `psf`."""
-        return inverse_fourier(self._convolved(self.decode(z), psf))
+        Args:
+            z: latent vectors (n, latent).
+            psf: one PSF image (height, width) or n of them (n, height, width), centred on pixel
+                [height // 2, width // 2], to convolve the galaxies with; None leaves them as the decoder draws them,
+                seen through a Gaussian of 0.05 arcsec FWHM.
+
+        Returns:
+            Images (n, size, size, 1), counts/s per pixel.
+        """
+        galaxies = self.decoder(ops.convert_to_tensor(z, "float32"))
+        if psf is not None:
+            galaxies = inverse_fourier(self._convolved(galaxies, self.checked_psf(psf)))
+        return galaxies[..., None]
 
     def reconstruct(self, image, psf, noise_std, *, iterations=0):
-        """The stamps of the posterior means: denoised images (batch, size, size). Arguments as of `posterior`."""
-        x = self.checked(image, psf, noise_std)
-        return self.render(self.posterior(**x, iterations=iterations).mean(), x["psf"])
+        """The stamps of the posterior means: denoised images (n, size, size, 1). Arguments as of `posterior`."""
+        return self.decode(self.posterior(image, psf, noise_std, iterations=iterations).mean(), psf)
 
-    def sample(self, n, *, seed):
-        """Galaxies (n, size, size) of z ~ N(0, 1), as from `decode`."""
-        return self.decode(tf.random.stateless_normal((n, self.latent), stateless_seed(seed)))
+    def sample(self, n=64, *, seed, psf=None):
+        """Galaxies (n, size, size, 1) of z ~ N(0, 1), as from `decode`. Same seed (int or int32[2]), same galaxies."""
+        return self.decode(tf.random.stateless_normal((n, self.latent), stateless_seed(seed)), psf)
 
     def draw(self, number, *, seed):
-        """What `deepcosmo sample` writes: a dict with `image`, the galaxies of `sample`."""
-        return {"image": self.sample(number, seed=seed).numpy()}
+        """What `deepcosmo sample` writes: a dict with `image`, galaxies (number, size, size)."""
+        return {"image": self.sample(number, seed=seed)[..., 0].numpy()}
 
     # ---- likelihood and bound
 
@@ -177,12 +186,20 @@ class GalaxyVAE(ProbabilisticModel):
         noise = keras.random.normal(ops.shape(y_pred[0]), seed=self.seed_generator)
         return self._negative_elbo(x, y_pred, noise)
 
-    def elbo(self, image, psf, noise_std, *, seed):
-        """Evidence lower bound (batch,), nats, one draw of z; the normalisation of the noise is left out."""
+    def elbo(self, image, psf, noise_std, *, seed=0):
+        """Evidence lower bound on log p(image), (n,), nats per stamp in counts/s, from one draw of z ~ q.
+
+        Arguments as of `posterior`; same seed (int or int32[2]), same draw.
+        """
         x = self.checked(image, psf, noise_std)
         posterior = self._encode(x)
         noise = tf.random.stateless_normal(tf.shape(posterior[0]), stateless_seed(seed))
-        return -self._negative_elbo(x, posterior, noise)
+        return self._noise_normalisation(x) - self._negative_elbo(x, posterior, noise)
+
+    def _noise_normalisation(self, x):
+        """Logarithm of the noise's density at its mode (n,): what `log_likelihood` leaves out."""
+        log_power = ops.sum(ops.log(self.noise_power))
+        return -0.5 * log_power - self.size**2 * (ops.log(x["noise_std"]) + 0.5 * np.log(2 * np.pi))
 
     # ---- export and input
 
@@ -200,7 +217,7 @@ class GalaxyVAE(ProbabilisticModel):
         return {
             "encode": (encode, [image, psf, noise_std]),
             "decode": (lambda z: {"galaxy": self.decode(z)}, [z]),
-            "render": (lambda z, psf: {"image": self.render(z, psf)}, [z, psf]),
+            "render": (lambda z, psf: {"image": self.decode(z, psf)}, [z, psf]),
             "elbo": (lambda image, psf, noise_std, seed: {"elbo": self.elbo(image, psf, noise_std, seed=seed)},
                      [image, psf, noise_std, seed]),
             "sample": (lambda n, seed: {"galaxy": self.sample(n, seed=seed)}, [n, seed]),
@@ -209,30 +226,58 @@ class GalaxyVAE(ProbabilisticModel):
 
     def checked(self, image, psf, noise_std):
         """A feature dict of float32 tensors; values are checked where they are known, which is not inside a graph."""
-        image, psf = ops.convert_to_tensor(image, "float32"), ops.convert_to_tensor(psf, "float32")
-        noise_std = ops.convert_to_tensor(noise_std, "float32")
-        for name, value, shape in (("image", image, (self.size,) * 2), ("psf", psf, (self.psf_size,) * 2),
-                                   ("noise_std", noise_std, ())):
-            if value.shape.rank != 1 + len(shape) or tuple(value.shape[1:]) != shape:
-                expected = ", ".join(["batch", *map(str, shape)])
-                raise ValueError(f"{name} must have shape ({expected}); got {tuple(value.shape)}")
+        image, noise_std = (ops.convert_to_tensor(value, "float32") for value in (image, noise_std))
+        if image.shape.rank == 4 and image.shape[-1] == 1:
+            image = image[..., 0]
+        if image.shape.rank != 3 or tuple(image.shape[1:]) != (self.size, self.size):
+            side = f"{self.size}, {self.size}"
+            raise ValueError(f"image must have shape (n, {side}) or (n, {side}, 1); got {tuple(image.shape)}")
+        if noise_std.shape.rank > 1 or (noise_std.shape.rank and noise_std.shape[0] not in (None, 1, image.shape[0])):
+            raise ValueError(f"noise_std must be a number or have shape (n,); got {tuple(noise_std.shape)}")
         if tf.executing_eagerly():
-            for name, value in (("image", image), ("psf", psf), ("noise_std", noise_std)):
-                bad = np.flatnonzero(~np.isfinite(value).reshape(len(value), -1).all(axis=1))
-                if bad.size:
-                    raise ValueError(f"{name} has values that are not finite in {bad.size} of {len(value)} stamps, "
-                                     f"the first being number {bad[0]}")
-            if np.any(noise_std.numpy() <= 0):
-                raise ValueError(f"noise_std must be positive; got {noise_std.numpy().min():g}")
-            total = psf.numpy().sum((1, 2))
-            if np.any(total <= 0):
-                raise ValueError(f"a PSF must have a positive sum; got {total.min():g}")
-            if np.any(np.abs(total - 1) > 1e-2):
-                warnings.warn(f"PSFs should sum to 1 and were normalised; got sums between {total.min():g} and "
-                              f"{total.max():g}", stacklevel=3)
-                psf = psf / total[:, None, None]
-        return {"image": image, "psf": psf, "noise_std": noise_std}
+            _refuse_nonfinite("image", image)
+            if not np.all(np.isfinite(noise_std)) or np.any(noise_std.numpy() <= 0):
+                raise ValueError(f"noise_std must be positive and finite; got {np.min(noise_std):g}")
+        psf, count = self.checked_psf(psf), tf.shape(image)[0]
+        if psf.shape[0] not in (None, 1, image.shape[0]):
+            raise ValueError(f"psf must be one image or one for each of the {image.shape[0]} stamps; "
+                             f"got {psf.shape[0]}")
+        psf = tf.broadcast_to(psf, (count, self.psf_size, self.psf_size))
+        return {"image": image, "psf": psf, "noise_std": tf.broadcast_to(noise_std, (count,))}
+
+    def checked_psf(self, psf):
+        """PSF images (1 or n, psf_size, psf_size): padded or cut about the central pixel, normalised to unit sum."""
+        psf = ops.convert_to_tensor(psf, "float32")
+        if psf.shape.rank == 4 and psf.shape[-1] == 1:
+            psf = psf[..., 0]
+        if psf.shape.rank == 2:
+            psf = psf[None]
+        if psf.shape.rank != 3:
+            raise ValueError(f"psf must have shape (height, width) or (n, height, width); got {tuple(psf.shape)}")
+        for axis in (1, 2):
+            before = self.psf_size // 2 - psf.shape[axis] // 2
+            after = self.psf_size - psf.shape[axis] - before
+            keep = slice(max(0, -before), psf.shape[axis] - max(0, -after))
+            psf = psf[:, keep] if axis == 1 else psf[:, :, keep]
+            psf = ops.pad(psf, [(max(0, before), max(0, after)) if i == axis else (0, 0) for i in range(3)])
+        total = ops.sum(psf, (1, 2), keepdims=True)
+        if tf.executing_eagerly():
+            _refuse_nonfinite("psf", psf)
+            low, high = float(np.min(total)), float(np.max(total))
+            if low <= 0:
+                raise ValueError(f"a PSF must have a positive sum; got {low:g}")
+            if max(abs(low - 1), abs(high - 1)) > 1e-2:
+                warnings.warn(f"PSFs should sum to 1 and were normalised; got sums between {low:g} and {high:g}",
+                              stacklevel=3)
+        return psf / total
 
     def get_config(self):
         return super().get_config() | dict(latent=self.latent, size=self.size, psf_size=self.psf_size,
                                            decoder_units=self.decoder_units, encoder_units=self.encoder_units)
+
+
+def _refuse_nonfinite(name, images):
+    bad = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
+    if bad.size:
+        raise ValueError(f"{name} has values that are not finite in {bad.size} of {len(images)} stamps, "
+                         f"the first being number {bad[0]}")

@@ -244,22 +244,23 @@ class StampEncoder(keras.layers.Layer):
     convolutional network adds what moments miss.
 
     Args:
-        latent: dimension of the latent vector.
+        outputs: length of the vector that parametrises the posterior.
         size: pixels on a side of the stamp.
         units: width of the dense residual blocks.
         blocks: number of residual blocks.
         channels: widths of the convolutions.
+        summary: length of the vector that sums up the convolutions.
 
     Inputs image (batch, size, size), psf (batch, m, m), noise_std (batch,). Output (batch, outputs).
     """
 
-    def __init__(self, *, outputs, size=128, units=384, blocks=3, channels=(48, 96, 128), **kwargs):
+    def __init__(self, *, outputs, size=128, units=320, blocks=3, channels=(48, 96, 128), summary=96, **kwargs):
         super().__init__(**kwargs)
         self.outputs, self.size, self.units, self.blocks, self.channels = outputs, size, units, blocks, tuple(channels)
         self._filters = _moment_filters(size, np.geomspace(1.5, 36.0, 9))
         self.convolutions = [keras.layers.Conv2D(c, 5 if i == 0 else 3, strides=2, padding="same", activation="silu")
                              for i, c in enumerate(self.channels)]
-        self.summary = keras.layers.Dense(192, activation="silu")
+        self.summary = keras.layers.Dense(summary, activation="silu")
         self.psf_summary = keras.layers.Dense(32, activation="silu")
         self.project = keras.layers.Dense(units)
         self.residual = [(keras.layers.Dense(units, activation="silu"),
@@ -274,7 +275,7 @@ class StampEncoder(keras.layers.Layer):
         self.summary.build((None, side * side * width))
         self.psf_summary.build((None, 24 * 24))
         _, scales, count = self._filters.shape
-        self.project.build((None, 2 * scales * count + 192 + 32 + 1))
+        self.project.build((None, 2 * scales * count + self.summary.units + self.psf_summary.units + 1))
         for first, second in self.residual:
             first.build((None, self.units))
             second.build((None, self.units))
@@ -305,4 +306,4 @@ class StampEncoder(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | dict(outputs=self.outputs, size=self.size, units=self.units,
-                                           blocks=self.blocks, channels=self.channels)
+                                           blocks=self.blocks, channels=self.channels, summary=self.summary.units)

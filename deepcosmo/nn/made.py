@@ -122,22 +122,32 @@ class MADE(keras.layers.Layer):
             constant = self(ops.zeros((1, self.dim)))[:, :, 0]
             x = _put(x, 0, step(0, ops.broadcast_to(constant, (self.outputs, batch))))
 
-        def body(i, x, *known):
-            known = list(known)  # the hidden units, zero where they are still unknown
+        known = [ops.zeros((0, b.shape[1], batch)) for b in biases[:-1]]  # hidden units, by group
+        i = ops.convert_to_tensor(self.first, "int32")
+        # Units that are still unknown are zero. Stages leave most of them out; that saves arithmetic and costs
+        # compilation, so it is for batches of fixed size only, which are the large ones.
+        stages = 4 if isinstance(batch, int) else 1
+        for stop in sorted({self.first + groups * k // stages for k in range(1, stages + 1)} - {self.first}):
+            new = [ops.zeros((stop - self.first - v.shape[0], *v.shape[1:-1], batch)) for v in known]
+            known = [ops.concatenate(pair, 0) for pair in zip(known, new, strict=True)]
+            kernels_now = kernels[:1]
+            kernels_now += [k[:, :, : v.shape[0] * v.shape[1]] for k, v in zip(kernels[1:], known, strict=True)]
 
-            def dense(layer, h):
-                if layer:
-                    known[layer - 1] = _put(known[layer - 1], i - self.first, h)
-                    h = ops.reshape(known[layer - 1], (-1, batch))
-                group = i if layer == len(hidden) else i - self.first
-                return ops.matmul(kernels[layer][group], h) + biases[layer][group]
+            def body(i, x, *known, kernels=kernels_now):
+                known = list(known)
 
-            x = _put(x, i, step(i, self._chain(dense, x)))
-            return (i + 1, x, *known)
+                def dense(layer, h):
+                    if layer:
+                        known[layer - 1] = _put(known[layer - 1], i - self.first, h)
+                        h = ops.reshape(known[layer - 1], (-1, batch))
+                    group = i if layer == len(hidden) else i - self.first
+                    return ops.matmul(kernels[layer][group], h) + biases[layer][group]
 
-        known = [ops.zeros((groups, b.shape[1], batch)) for b in biases[:-1]]
-        start = (ops.convert_to_tensor(self.first, "int32"), x, *known)
-        x = ops.while_loop(lambda i, *_: i < self.dim, body, start, maximum_iterations=groups)[1]
+                return (i + 1, _put(x, i, step(i, self._chain(dense, x))), *known)
+
+            i, x, *known = ops.while_loop(
+                lambda i, *_, stop=stop: i < stop, body, (i, x, *known), maximum_iterations=groups
+            )
         return ops.transpose(x)
 
     def _chain(self, dense, x):

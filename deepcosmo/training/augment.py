@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from deepcosmo.physics.galaxies import acs_noise_power, sample_noise
 
-__all__ = ["observe", "signal_to_noise", "subpixel_shift", "symmetries"]
+__all__ = ["irregular", "noisier", "observe", "signal_to_noise", "subpixel_shift", "symmetries"]
 
 
 def signal_to_noise(clean, noise_std):
@@ -41,6 +41,42 @@ def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_obs
     keep = tf.random.stateless_uniform(tf.shape(own), seeds[1]) < as_observed
     noise_std = noise_std * own / tf.minimum(tf.where(keep, own, drawn), brightest)
     return {"image": clean + sample_noise(seeds[2], noise_std), "psf": batch["psf"], "noise_std": noise_std}
+
+
+def noisier(batch, seed, *, most=1.0, brightest=150.0):
+    """Adds ACS noise to every `image`, for half of them up to `most` times what it has; none stays above `brightest`.
+
+    The signal-to-noise ratio is that of the noisy image, which bounds the galaxy's from above.
+    """
+    first, second = tf.unstack(tf.random.split(seed, 2))
+    image, noise_std = batch["image"], batch["noise_std"]
+    extra = most * tf.nn.relu(tf.random.stateless_uniform(tf.shape(noise_std), first, -1.0, 1.0))
+    needed = tf.sqrt(tf.nn.relu((signal_to_noise(image, noise_std) / brightest) ** 2 - 1.0))
+    extra = noise_std * tf.maximum(extra, needed)
+    total = tf.sqrt(noise_std**2 + extra**2)
+    return {**batch, "image": image + sample_noise(second, extra), "noise_std": total}
+
+
+def irregular(batch, seed, *, largest=0.6, scales=(2.5, 16.0)):
+    """Makes half of the noise-free stamps irregular: `clean` times a log-normal random field, its flux kept.
+
+    The field is smooth on a scale drawn log-uniformly from `scales`, in pixels, above the width of the ACS PSF, so
+    that the product is again a galaxy seen through the PSF; its logarithm's standard deviation is up to `largest`.
+    """
+    seeds = tf.unstack(tf.random.split(seed, 3))
+    clean = batch["clean"]
+    count, size = tf.shape(clean)[0], clean.shape[-1]
+    amplitude = largest * tf.nn.relu(tf.random.stateless_uniform((count, 1, 1), seeds[0], -1.0, 1.0))
+    scale = scales[0] * (scales[1] / scales[0]) ** tf.random.stateless_uniform((count, 1, 1), seeds[1])
+    ky = tf.constant(2 * np.pi * np.fft.fftfreq(size)[:, None], tf.float32)
+    kx = tf.constant(2 * np.pi * np.fft.rfftfreq(size)[None], tf.float32)
+    # white noise smoothed by a Gaussian of `scale`, which leaves the variance 1 / (4 pi scale^2)
+    smooth = tf.exp(-0.5 * (kx**2 + ky**2) * scale**2) * scale * np.float32(np.sqrt(4 * np.pi))
+    white = tf.random.stateless_normal(tf.shape(clean), seeds[2])
+    field = tf.signal.irfft2d(tf.signal.rfft2d(white) * tf.cast(smooth, tf.complex64), [size, size])
+    changed = clean * tf.exp(amplitude * field)
+    ratio = tf.reduce_sum(clean, (1, 2), True) / tf.reduce_sum(changed, (1, 2), True)
+    return {**batch, "clean": changed * ratio}
 
 
 def symmetries(batch, seed, images=("clean", "image")):

@@ -23,7 +23,7 @@ def population():
 def model(population):
     keras.utils.set_random_seed(2)
     model = FlowVAE(latent=LATENT, size=SIZE, psf_size=PSF, decoder_units=(16,), encoder_units=24,
-                    flow={"transforms": 2, "hidden": (16,)})
+                    flow={"transforms": 2, "hidden": (16,)}, catalogue={"transforms": 1, "hidden": (8,)})
     model.adapt(*population)
     return model
 
@@ -53,34 +53,57 @@ def test_whole_bound_trains_on_feature_dicts(model):
     gradients = tape.gradient(loss, model.trainable_weights)
     assert np.isfinite(loss)
     reached = {id(w) for w, g in zip(model.trainable_weights, gradients, strict=True) if g is not None}
-    for part in (model.encoder, model.decoder, model.prior, model.population):
+    for part in (model.encoder, model.decoder, model.prior):
         assert part.trainable_weights and all(id(w) in reached for w in part.trainable_weights), part.name
+    assert not model.population.trainable_weights  # the published catalogue's density stays what it is
+    given = model.elbo(x["image"], psf, 1.0, conditions=x["attrs"], seed=1)
+    assert given.shape == (8,) and np.all(np.isfinite(given))
+    assert np.any(given != model.elbo(x["image"], psf, 1.0, seed=1))
 
 
 def test_samples_repeat_and_survive_reload(model, tmp_path):
     conditions = {"mag_auto": [21.0, 24.0], "flux_radius": [12.0, 5.0], "zphot": [0.3, 1.0]}
-    galaxies = model.sample(conditions=conditions, seed=5)
-    assert galaxies.shape == (2, SIZE, SIZE) and np.min(galaxies) >= 0
+    galaxies = model.sample(conditions, seed=5)
+    assert galaxies.shape == (2, SIZE, SIZE, 1) and np.min(galaxies) >= 0
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
-    np.testing.assert_array_equal(galaxies, again.sample(conditions=conditions, seed=5))
+    np.testing.assert_array_equal(galaxies, again.sample(conditions, seed=5))
     drawn, redrawn = model.draw(5, seed=6), again.draw(5, seed=6)
     assert set(drawn) == {"image", *FlowVAE.conditions}
     for name in drawn:
         np.testing.assert_array_equal(drawn[name], redrawn[name])
 
 
+def test_samples_have_the_magnitudes_they_are_asked_for(model):
+    conditions = {"mag_auto": np.linspace(20.5, 24.5, 6), "flux_radius": np.full(6, 5.0), "zphot": np.full(6, 0.5)}
+    y, x = np.mgrid[-12:12, -12:12]
+    psf = np.exp(-0.5 * (x**2 + y**2) / 1.6**2)
+    for seen_through in (None, psf / psf.sum()):
+        galaxies = model.sample(conditions, seed=5, psf=seen_through).numpy()
+        magnitude = model.zero_point - 2.5 * np.log10(galaxies.sum((1, 2, 3)))
+        np.testing.assert_allclose(magnitude, conditions["mag_auto"], atol=1e-4)
+
+
+def test_without_conditions_samples_are_of_the_population(model):
+    assert model.sample(n=3, seed=1).shape == (3, SIZE, SIZE, 1)
+    drawn = model.draw(3, seed=1)
+    np.testing.assert_array_equal(drawn["image"], model.sample(None, n=3, seed=1)[..., 0])
+    assert drawn["mag_auto"].shape == (3,) and np.all(drawn["flux_radius"] > 0)
+
+
 def test_conditions_outside_the_trained_range_are_warned_of(model):
     with pytest.warns(UserWarning, match=r"mag_auto of 1 galaxies is outside the trained range \[20"):
-        model.sample(conditions={"mag_auto": [17.0], "flux_radius": [8.0], "zphot": [0.5]}, seed=1)
+        model.sample({"mag_auto": [17.0], "flux_radius": [8.0], "zphot": [0.5]}, seed=1)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"conditions": {"mag_auto": [22.0]}}, "missing: flux_radius, zphot"),
-    ({"conditions": {"mag_auto": [22.0], "flux_radius": [-1.0], "zphot": [0.5]}}, "flux_radius positive"),
-    ({}, "either a number of galaxies or their conditions"),
-    ({"n": 2, "conditions": {}}, "either a number of galaxies or their conditions"),
+@pytest.mark.parametrize("conditions, message", [
+    ({"mag_auto": [22.0]}, "missing: flux_radius, zphot"),
+    ({"mag_auto": [22.0], "flux_radius": [-1.0], "zphot": [0.5]}, "flux_radius positive"),
+    ({"mag_auto": [22.0, np.nan], "flux_radius": [5.0, 5.0], "zphot": [0.5, 0.5]}, "finite"),
+    ({"mag_auto": [22.0, 23.0], "flux_radius": [5.0], "zphot": [0.5]}, r"arrays \(n,\) of one length; got shapes"),
+    ({"mag_auto": 22.0, "flux_radius": 5.0, "zphot": 0.5}, r"arrays \(n,\) of one length; got shapes"),
+    ({"mag_auto": [22.0], "flux_radius": [5.0], "zphot": [0.5], "colour": [1.0]}, "unknown: colour"),
 ])
-def test_bad_requests_are_refused(model, arguments, message):
+def test_bad_conditions_are_refused(model, conditions, message):
     with pytest.raises(ValueError, match=message):
-        model.sample(**arguments, seed=1)
+        model.sample(conditions, seed=1)

@@ -32,7 +32,7 @@ def stamps(vae):
     psf = np.stack([gaussian(PSF, 1.6, PSF // 2)] * 4)
     z = rng.normal(size=(4, LATENT)).astype("float32")
     noise_std = np.array([0.01, 0.02, 0.03, 0.04], "float32")
-    image = vae.render(z, psf).numpy() + rng.normal(size=(4, SIZE, SIZE)) * noise_std[:, None, None]
+    image = vae.decode(z, psf).numpy()[..., 0] + rng.normal(size=(4, SIZE, SIZE)) * noise_std[:, None, None]
     return {"image": image.astype("float32"), "psf": psf, "noise_std": noise_std}
 
 
@@ -56,14 +56,14 @@ def test_transfer_of_a_psf_as_sharp_as_the_decoder_is_one():
 def test_decoded_galaxies_are_positive(vae):
     z = tf.random.stateless_normal((16, LATENT), (1, 2))
     galaxies = vae.decode(z).numpy()
-    assert galaxies.shape == (16, SIZE, SIZE)
+    assert galaxies.shape == (16, SIZE, SIZE, 1)
     assert galaxies.min() >= 0
 
 
 def test_likelihood_is_that_of_the_full_covariance(vae, stamps):
     n = SIZE
     z = tf.random.stateless_normal((4, LATENT), (1, 2))
-    residual = (stamps["image"] - vae.render(z, stamps["psf"]).numpy()).reshape(4, -1).astype(float)
+    residual = (stamps["image"] - vae.decode(z, stamps["psf"]).numpy()[..., 0]).reshape(4, -1).astype(float)
     correlation = np.fft.ifft2(vae.noise_power.numpy().astype(float)).real
     y, x = np.divmod(np.arange(n * n), n)
     covariance = correlation[(y[:, None] - y) % n, (x[:, None] - x) % n]
@@ -76,7 +76,7 @@ def test_noise_has_the_likelihood_of_its_number_of_pixels(vae, stamps):
     noise = np.fft.ifft2(np.fft.fft2(np.random.default_rng(0).normal(size=(200, SIZE, SIZE)))
                          * np.sqrt(vae.noise_power.numpy())).real
     psf = np.repeat(stamps["psf"][:1], 200, 0)
-    image = vae.render(tf.repeat(z, 200, 0), psf).numpy() + 0.01 * noise
+    image = vae.decode(tf.repeat(z, 200, 0), psf).numpy()[..., 0] + 0.01 * noise
     x = {"image": image.astype("float32"), "psf": psf, "noise_std": np.full(200, 0.01, "float32")}
     chi2 = -2 * vae.log_likelihood(x, tf.repeat(z, 200, 0)).numpy()
     assert abs(chi2.mean() - SIZE**2) < 4 * SIZE * np.sqrt(2 / 200)
@@ -105,7 +105,7 @@ def test_fit_raises_the_bound():
     model.fit(x, epochs=60, batch_size=32, verbose=0)
     after = np.mean(model.elbo(**x, seed=1))
     assert -after < 0.5 * -before
-    assert np.corrcoef(model.reconstruct(**x).numpy().sum((1, 2)), flux.ravel())[0, 1] > 0.9
+    assert np.corrcoef(model.reconstruct(**x).numpy().sum((1, 2, 3)), flux.ravel())[0, 1] > 0.9
 
 
 def test_laplace_is_exact_for_a_linear_model():
@@ -142,16 +142,60 @@ def test_reload_gives_the_same_bits(vae, stamps, tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"image": np.zeros((4, 16, 16))}, r"image must have shape \(batch, 32, 32\); got \(4, 16, 16\)"),
-    ({"psf": np.ones((4, 24, 20))}, "psf must have shape"),
-    ({"noise_std": np.ones((4, 1))}, "noise_std must have shape"),
-    ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "noise_std must be positive; got -1"),
+    ({"image": np.zeros((4, 16, 16))}, r"image must have shape \(n, 32, 32\) or \(n, 32, 32, 1\); got \(4, 16, 16\)"),
+    ({"psf": np.ones(4)}, r"psf must have shape \(height, width\) or \(n, height, width\); got \(4,\)"),
+    ({"psf": np.ones((3, PSF, PSF)) / PSF**2}, "psf must be one image or one for each of the 4 stamps; got 3"),
+    ({"noise_std": np.ones((4, 1))}, r"noise_std must be a number or have shape \(n,\); got \(4, 1\)"),
+    ({"noise_std": np.ones(3)}, "noise_std must be a number"),
+    ({"noise_std": np.nan}, "noise_std must be positive and finite"),
+    ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "noise_std must be positive and finite; got -1"),
     ({"image": np.full((4, SIZE, SIZE), np.nan)}, "not finite in 4 of 4 stamps"),
     ({"psf": np.zeros((4, PSF, PSF))}, "positive sum"),
 ])
 def test_bad_input_is_refused(vae, stamps, change, message):
     with pytest.raises(ValueError, match=message):
         vae.posterior(**(stamps | change))
+
+
+def test_one_psf_and_one_noise_level_stand_for_all(vae, stamps):
+    mean = vae.posterior(stamps["image"][..., None], stamps["psf"][0], 0.02).mean()
+    same = stamps | {"noise_std": np.full(4, 0.02, "float32")}
+    np.testing.assert_allclose(mean, vae.posterior(**same).mean(), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [PSF - 3, PSF + 5])
+def test_psfs_of_other_sizes_are_padded_and_cut_about_their_centre(vae, size):
+    z = tf.random.stateless_normal((2, LATENT), (1, 2))
+    psf = gaussian(size, 1.6, size // 2)
+    np.testing.assert_allclose(vae.decode(z, psf), vae.decode(z, gaussian(PSF, 1.6, PSF // 2)), atol=1e-3)
+
+
+def test_psf_keeps_flux_and_blurs(vae):
+    z = tf.random.stateless_normal((4, LATENT), (1, 2))
+    sharp, blurred = vae.decode(z).numpy(), vae.decode(z, gaussian(PSF, 1.6, PSF // 2)).numpy()
+    np.testing.assert_allclose(blurred.sum((1, 2, 3)), sharp.sum((1, 2, 3)), rtol=1e-3)
+    assert np.all(blurred.max((1, 2, 3)) < sharp.max((1, 2, 3)))
+
+
+def test_bound_lies_below_the_evidence(stamps):
+    """The evidence of a nearly linear model by importance sampling from the refined posterior."""
+    keras.utils.set_random_seed(5)
+    model = GalaxyVAE(latent=2, size=SIZE, psf_size=PSF, decoder_units=(16,), encoder_units=32)
+    z = tf.random.stateless_normal((1, 2), (1, 2))
+    psf = stamps["psf"][:1]
+    image = model.decode(z, psf)[..., 0] + 0.3 * np.random.default_rng(0).normal(size=(1, SIZE, SIZE))
+    q = model.posterior(image, psf, 0.3, iterations=20)
+    draws = q.sample(2000, seed=1)[:, 0]
+    x = {name: tf.repeat(value, 2000, 0) for name, value in model.checked(image, psf, 0.3).items()}
+    prior = -0.5 * np.sum(draws.numpy() ** 2, -1) - np.log(2 * np.pi)
+    residual = x["image"] - model.decode(draws, psf)[..., 0]  # the noise is white
+    likelihood = -0.5 * np.sum(residual.numpy().astype(float) ** 2, (1, 2)) / 0.09
+    likelihood -= SIZE**2 * (np.log(0.3) + 0.5 * np.log(2 * np.pi))
+    evidence = np.log(np.mean(np.exp(prior + likelihood - q.log_prob(draws[:, None]).numpy()[:, 0] - likelihood.max())))
+    bounds = [model.elbo(image, psf, 0.3, seed=i).numpy()[0] for i in range(50)]
+    assert np.mean(bounds) < evidence + likelihood.max() + 0.1
+    np.testing.assert_allclose(likelihood[:3], model._noise_normalisation(x)[:3] + model.log_likelihood(x, draws)[:3],
+                               rtol=1e-5)
 
 
 def test_unnormalised_psfs_are_normalised_with_a_warning(vae, stamps):

@@ -47,6 +47,40 @@ def observe_at_any_depth(batch, seed):
     return augment.observe(augment.symmetries(batch, first), second)
 
 
+def real_and_parametric(split):
+    """Three simulated stamps to each real one."""
+    if split == "validation":
+        return parametric(split).take(2048).concatenate(stamps("real", split, "image"))
+
+    def simulated_stamp(x):
+        return x | {"is_real": False}
+
+    def real_stamp(x):
+        return {"clean": x["image"], "psf": x["psf"], "noise_std": x["noise_std"], "is_real": True}
+
+    simulated = stamps("parametric", split, "clean").map(simulated_stamp)
+    real = stamps("real", split, "image").map(real_stamp).cache().repeat()
+    size = 4 * (int(simulated.cardinality()) // 3)
+    turns = tf.data.Dataset.from_tensor_slices(tf.constant([0, 1, 1, 1], tf.int64)).repeat()
+    mixed = tf.data.Dataset.choose_from_datasets([real, simulated], turns)
+    return mixed.apply(tf.data.experimental.assert_cardinality(size))
+
+
+def observe_irregular_and_real(batch, seed):
+    """Simulated stamps: half of them irregular, at any depth. Real ones: moved by a fraction of a pixel, noisier."""
+    seeds = tf.unstack(tf.random.split(seed, 5))
+    is_real = batch.pop("is_real")
+    batch = augment.symmetries(batch, seeds[0])
+    simulated = augment.observe(augment.irregular(batch, seeds[1]), seeds[2], brightest=300.0)
+    real = {"image": batch["clean"], "psf": batch["psf"], "noise_std": batch["noise_std"]}
+    real = augment.noisier(augment.subpixel_shift(real, seeds[3]), seeds[4], brightest=300.0)
+
+    def choose(a, b):
+        return tf.where(tf.reshape(is_real, [-1] + [1] * (a.shape.rank - 1)), a, b)
+
+    return tf.nest.map_structure(choose, real, simulated)
+
+
 def adam(peak):
     def optimizer(total_steps):
         rate = keras.optimizers.schedules.CosineDecay(0.0, total_steps, warmup_target=peak, warmup_steps=300)
@@ -56,7 +90,9 @@ def adam(peak):
 
 
 PARAMETRIC = Stage(name="parametric", data=parametric, augment=observe_at_any_depth, optimizer=adam(2e-3),
-                   epochs=4, batch_size=64, ema=0.998, shuffle=4096)
+                   epochs=8, batch_size=64, ema=0.998, shuffle=4096)
+REAL = Stage(name="real", data=real_and_parametric, augment=observe_irregular_and_real, optimizer=adam(1e-3),
+             epochs=8, batch_size=64, steps_per_epoch=400, ema=0.998, shuffle=2048)
 
 
 def evaluate(vae, progress):
@@ -79,7 +115,8 @@ def golden_arrays(vae):
     psf = np.exp(-0.5 * (x**2 + y**2) / 1.6**2).astype("float32")
     psf = np.stack([psf / psf.sum()] * 2)
     noise_std = np.array([0.003, 0.01], "float32")
-    image = np.asarray(vae.render(z, psf)) + rng.normal(size=(2, 128, 128)).astype("float32") * noise_std[:, None, None]
+    noise = rng.normal(size=(2, 128, 128)) * noise_std[:, None, None]
+    image = np.asarray(vae.decode(z, psf))[..., 0] + noise
     seed = np.array([1, 2], "int32")
     stamp = {"image": image.astype("float32"), "psf": psf, "noise_std": noise_std}
     return golden.record(vae, {"encode": stamp, "decode": {"z": z}, "render": {"z": z, "psf": psf},
@@ -94,7 +131,7 @@ RECIPE = Recipe(
     summary="Variational auto-encoder of HST/ACS galaxy stamps: infers a galaxy free of PSF and noise.",
     dataset="cosmos_stamps/parametric:1.0.0",
     model=model,
-    stages=(PARAMETRIC,),
+    stages=(PARAMETRIC, REAL),
     evaluate=evaluate,
     golden=golden_arrays,
     seed=SEED,
