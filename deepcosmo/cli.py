@@ -107,6 +107,10 @@ def _parser():
         default="one_device",
         help="one_device (default); mirrored: all GPUs here; multi_worker: the machines in TF_CONFIG; tpu",
     )
+    sub.add_argument(
+        "--dataset",
+        help="train on another data set that the recipe knows: cosmos_stamps/simulated needs no download",
+    )
     sub.add_argument("--resume", action="store_true", help="go on with an interrupted training in OUTPUT")
     sub.add_argument("-o", "--output", type=Path, default=Path("runs"), help="folder (default: runs)")
     sub.add_argument("--publish", action="store_true", help="write the model into the zoo of this checkout")
@@ -205,7 +209,7 @@ def _write_fits(path, drawn, model, entry, seed):
     primary.header["MODELVER"] = entry.version
     primary.header["SEED"] = seed
     primary.header["CREATOR"] = f"deepcosmo {deepcosmo.__version__}"
-    codes = {"f": "E", "i": "J"}
+    codes = {"f": "E", "i": "J", "b": "L"}
     table = fits.BinTableHDU.from_columns(
         [
             fits.Column(name, codes[value.dtype.kind], model.units.get(name) or None, array=value)
@@ -243,7 +247,7 @@ def _train(arguments):
     from deepcosmo.zoo import publishing, store
 
     source = training.find_recipe(arguments.name)
-    recipe = training.load_recipe(source)
+    recipe = training.load_recipe(source, dataset=arguments.dataset)
     folder = arguments.output / recipe.name
     model = training.train(recipe, strategy=arguments.strategy, resume=arguments.resume, work_dir=folder)
     if json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0) != 0:

@@ -89,7 +89,8 @@ def pairs(columns, path, *, units=None, bins=40):
         units: dict name -> unit.
         bins: bins of each axis, between the 0.5% and 99.5% quantiles.
     """
-    columns = {name: np.asarray(v, float) for name, v in columns.items() if np.ndim(v) == 1 and np.ptp(v) > 0}
+    columns = {name: np.asarray(v, float) for name, v in columns.items() if np.ndim(v) == 1}
+    columns = {name: v for name, v in columns.items() if np.ptp(v) > 0}
     labels = {name: f"{name} [{units[name]}]" if units and units.get(name) else name for name in columns}
     edges = {name: np.linspace(*np.quantile(v, [0.005, 0.995]), bins + 1) for name, v in columns.items()}
     names, n = list(columns), len(columns)

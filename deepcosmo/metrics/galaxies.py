@@ -7,7 +7,14 @@ import numpy as np
 from deepcosmo.metrics import comparison, morphology, residuals, sersic_fit
 from deepcosmo.training.recipe import Metric
 
-__all__ = ["COMPARED", "generator_metrics", "memorisation_metrics", "reconstruction_metrics"]
+__all__ = [
+    "COMPARED",
+    "as_arrays",
+    "generator_metrics",
+    "magnitude_metric",
+    "memorisation_metrics",
+    "reconstruction_metrics",
+]
 
 COMPARED = ("magnitude", "half_light_radius", "size", "g", "rho4", "gini", "m20", "concentration", "asymmetry")
 
@@ -70,7 +77,14 @@ def memorisation_metrics(samples, test, train, *, split):
     ]
 
 
-def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=0, sersic=False, progress=iter):
+def magnitude_metric(samples, mag_auto, *, zero_point, split):
+    """Median distance of the magnitudes of noise-free samples (n, h, w), all light of the stamp, from `mag_auto`."""
+    error = np.abs(zero_point - 2.5 * np.log10(np.sum(samples, (1, 2))) - mag_auto)
+    return Metric(name="median |dmag| of noise-free samples [mag]", value=float(np.median(error)), split=split,
+                  size=len(error))
+
+
+def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=(0,), sersic=False, progress=iter):
     """Posterior-mean reconstructions of stamps: chi² per pixel and calibration of the residuals.
 
     Args:
@@ -78,37 +92,39 @@ def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=0, ser
         stamps: dict of arrays `image`, `psf`, `noise_std`.
         split: the split that they are.
         noise_power: (h, w), of mean 1.
-        iterations: as of `GalaxyVAE.posterior`.
+        iterations: each as of `GalaxyVAE.posterior`.
         sersic: compare with the best single-Sérsic fit of each stamp (about a second each).
         progress: wraps an iterable in a progress bar.
     """
     size, batch = len(stamps["image"]), 32
-    model = np.concatenate([
-        np.asarray(vae.reconstruct(*(stamps[k][i : i + batch] for k in ("image", "psf", "noise_std")),
-                                   iterations=iterations))[..., 0]
-        for i in progress(range(0, size, batch))])
-    found = residuals.calibration(stamps["image"], model, stamps["noise_std"])
-    chi2 = residuals.chi2_per_pixel(stamps["image"], model, stamps["noise_std"], noise_power=noise_power)
-    kind = f"{iterations} Levenberg-Marquardt steps" if iterations else "encoder alone"
-
-    def metric(name, value, error=None, reference=None):
-        return Metric(name=f"{name} ({kind})", value=float(value), error=None if error is None else float(error),
-                      reference=reference, split=split, size=size)
-
-    reference = [None, None]
+    reference, fits = [None, None], None
     if sersic:
         fits = [sersic_fit.fit(image, psf, std, noise_power=noise_power).chi2 for image, psf, std in progress(
             list(zip(stamps["image"], stamps["psf"], stamps["noise_std"], strict=True)))]
         reference = [f"best single-Sérsic fit: {statistic(fits):.4f}" for statistic in (np.mean, np.median)]
-        better = int(np.sum(chi2 < fits))
-    metrics = [
-        metric("mean chi2 per pixel of the posterior mean", np.mean(chi2), np.std(chi2) / np.sqrt(size), reference[0]),
-        metric("median chi2 per pixel of the posterior mean", np.median(chi2), None, reference[1]),
-        metric("residual pixels within 1 sigma", found.within1, found.within1_error, "0.683 for pure noise"),
-        metric("residual pixels within 2 sigma", found.within2, found.within2_error, "0.954 for pure noise"),
-    ]
-    if sersic:
-        metrics.append(metric("stamps with lower chi2 than their Sérsic fit", better, None, f"of {size}"))
+    metrics = []
+    for steps in iterations:
+        model = np.concatenate([
+            vae.reconstruct(*(stamps[k][i : i + batch] for k in ("image", "psf", "noise_std")), iterations=steps)
+            for i in progress(range(0, size, batch))])[..., 0]
+        found = residuals.calibration(stamps["image"], model, stamps["noise_std"])
+        chi2 = residuals.chi2_per_pixel(stamps["image"], model, stamps["noise_std"], noise_power=noise_power)
+        kind = f"{steps} Levenberg-Marquardt steps" if steps else "encoder alone"
+
+        def metric(name, value, error=None, reference=None, kind=kind):
+            return Metric(name=f"{name} ({kind})", value=float(value), error=None if error is None else float(error),
+                          reference=reference, split=split, size=size)
+
+        metrics += [
+            metric("mean chi2 per pixel of the posterior mean", np.mean(chi2), np.std(chi2) / np.sqrt(size),
+                   reference[0]),
+            metric("median chi2 per pixel of the posterior mean", np.median(chi2), None, reference[1]),
+            metric("residual pixels within 1 sigma", found.within1, found.within1_error, "0.683 for pure noise"),
+            metric("residual pixels within 2 sigma", found.within2, found.within2_error, "0.954 for pure noise"),
+        ]
+        if sersic:
+            metrics.append(metric("stamps with lower chi2 than their Sérsic fit", np.sum(chi2 < fits), None,
+                                  f"of {size}"))
     return metrics
 
 

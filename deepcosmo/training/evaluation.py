@@ -24,9 +24,10 @@ def evaluate(name, *, progress=None):
     Raises:
         ZooError: no such model, or it is no part of a local zoo, where its figures could be written.
     """
-    folder = zoo.info(name).directory
+    entry = zoo.info(name)
+    folder = entry.directory
     if folder.parent not in store.local_roots():
         raise zoo.ZooError(f"{name} is a download in {folder}; only models in a local zoo are evaluated")
     progress = progress or functools.partial(tqdm.tqdm, disable=None)
-    metrics = load_recipe(folder).evaluate(zoo.load(name), progress)
+    metrics = load_recipe(folder, dataset=entry.dataset).evaluate(zoo.load(name), progress)
     return zoo.record_metrics(name, metrics, root=folder.parent)

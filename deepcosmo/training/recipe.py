@@ -135,15 +135,16 @@ def find_recipe(name_or_path):
     raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
 
 
-def load_recipe(name_or_path):
+def load_recipe(name_or_path, *, dataset=None):
     """Loads a `Recipe`.
 
     Args:
-        name_or_path: as for `find_recipe`; the file defines `RECIPE`.
+        name_or_path: as for `find_recipe`; the file defines `RECIPE`, and perhaps the same for other data sets.
+        dataset: data set of one of those, with or without its version.
 
     Raises:
         FileNotFoundError: there is no such recipe.
-        ValueError: the file defines no `RECIPE`.
+        ValueError: the file defines no `RECIPE`, or none for `dataset`.
     """
     file = find_recipe(name_or_path)
     spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
@@ -152,4 +153,11 @@ def load_recipe(name_or_path):
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise ValueError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")
-    return recipe
+    if dataset is None:
+        return recipe
+    others = [value for value in vars(module).values() if isinstance(value, Recipe)]
+    for recipe in others:
+        if dataset in (recipe.dataset, recipe.dataset.partition(":")[0]):
+            return recipe
+    known = ", ".join(recipe.dataset for recipe in others)
+    raise ValueError(f"no recipe for the data set {dataset!r} in {file}, only for: {known}")

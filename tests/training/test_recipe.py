@@ -31,6 +31,16 @@ def test_load_recipe_errors(folder):
         load_recipe("toy")
 
 
+def test_load_recipe_for_another_data_set(folder):
+    with open(folder / "recipe.py", "a", encoding="utf-8") as file:
+        file.write("\nOTHER = dataclasses.replace(RECIPE, dataset='other:2.0.0')\n")
+    assert load_recipe("toy").dataset != "other:2.0.0"
+    for name in ("other", "other:2.0.0"):
+        assert load_recipe("toy", dataset=name).dataset == "other:2.0.0"
+    with pytest.raises(ValueError, match="no recipe for the data set 'third' .* only for: .*, other:2.0.0"):
+        load_recipe("toy", dataset="third")
+
+
 @pytest.mark.parametrize(
     "field, value", [("epochs", 0), ("batch_size", 0), ("shuffle", 0), ("steps_per_epoch", 0), ("ema", 1.0)]
 )

@@ -1,5 +1,8 @@
 """`vae_cosmos`: trained on simulated observations of every depth, then on real stamps as well."""
 
+import dataclasses
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -37,8 +40,8 @@ def observed_once(dataset):
     return dataset.batch(64).enumerate().map(observe).unbatch()
 
 
-def parametric(split):
-    clean = stamps("parametric", split, "clean")
+def rendered(split, config="parametric"):
+    clean = stamps(config, split, "clean")
     return clean if split == "train" else observed_once(clean)
 
 
@@ -50,7 +53,7 @@ def observe_at_any_depth(batch, seed):
 def real_and_parametric(split):
     """Three simulated stamps to each real one."""
     if split == "validation":
-        return parametric(split).take(2048).concatenate(stamps("real", split, "image"))
+        return rendered(split).take(2048).concatenate(stamps("real", split, "image"))
 
     def simulated_stamp(x):
         return x | {"is_real": False}
@@ -63,7 +66,7 @@ def real_and_parametric(split):
     size = 4 * (int(simulated.cardinality()) // 3)
     turns = tf.data.Dataset.from_tensor_slices(tf.constant([0, 1, 1, 1], tf.int64)).repeat()
     mixed = tf.data.Dataset.choose_from_datasets([real, simulated], turns)
-    return mixed.apply(tf.data.experimental.assert_cardinality(size))
+    return mixed.take(size).apply(tf.data.experimental.assert_cardinality(size))
 
 
 def observe_irregular_and_real(batch, seed):
@@ -89,23 +92,22 @@ def adam(peak):
     return optimizer
 
 
-PARAMETRIC = Stage(name="parametric", data=parametric, augment=observe_at_any_depth, optimizer=adam(2e-3),
+RENDERED = Stage(name="parametric", data=rendered, augment=observe_at_any_depth, optimizer=adam(2e-3),
                    epochs=8, batch_size=64, ema=0.998, shuffle=4096)
 REAL = Stage(name="real", data=real_and_parametric, augment=observe_irregular_and_real, optimizer=adam(1e-3),
              epochs=8, batch_size=64, steps_per_epoch=400, ema=0.998, shuffle=2048)
 
 
-def evaluate(vae, progress):
+def evaluate(vae, progress, config="parametric"):
     """Reconstructions of test galaxies as observed, and of all real stamps that no split trains on."""
     power = acs_noise_power()
-    simulated = galaxies.as_arrays(stamps("parametric", "test", "image"), 2048)
-    metrics = galaxies.reconstruction_metrics(vae, simulated, split="parametric, test", noise_power=power,
-                                              progress=progress)
+    test = galaxies.as_arrays(stamps(config, "test", "image"), 2048)
+    metrics = galaxies.reconstruction_metrics(vae, test, split=f"{config}, test", noise_power=power, progress=progress)
+    if config == "simulated":
+        return metrics
     real = galaxies.as_arrays(stamps("real", "validation+test", "image"))
-    for iterations in (0, 15):
-        metrics += galaxies.reconstruction_metrics(vae, real, split="real, validation and test", noise_power=power,
-                                                   iterations=iterations, sersic=True, progress=progress)
-    return metrics
+    return metrics + galaxies.reconstruction_metrics(vae, real, split="real, validation and test", noise_power=power,
+                                                     iterations=(0, 15), sersic=True, progress=progress)
 
 
 def golden_arrays(vae):
@@ -129,9 +131,9 @@ RECIPE = Recipe(
     version=1,
     task="galaxy inference",
     summary="Variational auto-encoder of HST/ACS galaxy stamps: infers a galaxy free of PSF and noise.",
-    dataset="cosmos_stamps/parametric:1.0.0",
+    dataset="cosmos_stamps/parametric:1.0.0 and real:1.0.0",
     model=model,
-    stages=(PARAMETRIC, REAL),
+    stages=(RENDERED, REAL),
     evaluate=evaluate,
     golden=golden_arrays,
     seed=SEED,
@@ -142,4 +144,12 @@ RECIPE = Recipe(
     licence="MIT",
     citation="Lanusse et al. 2021 (arXiv:2008.03833) for the method; Mandelbaum et al. 2012 (arXiv:1107.4629) and "
     "Leauthaud et al. 2007 (arXiv:astro-ph/0702359) for the COSMOS sample.",
+)
+
+# the same without the COSMOS sample, for whoever has not got it
+SIMULATED = dataclasses.replace(
+    RECIPE,
+    dataset="cosmos_stamps/simulated:1.0.0",
+    stages=(dataclasses.replace(RENDERED, name="simulated", data=functools.partial(rendered, config="simulated")),),
+    evaluate=functools.partial(evaluate, config="simulated"),
 )

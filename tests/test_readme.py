@@ -1,0 +1,40 @@
+"""The Python of the README runs as it stands."""
+
+import re
+
+import pytest
+from conftest import CHECKOUT, python
+
+from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder, CosmosStampsConfig
+
+
+def snippet(marker):
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    return re.search(f"^<!-- {marker} -->\n```python\n(.+?)\n```$", readme, re.MULTILINE | re.DOTALL)[1]
+
+
+def run(script, folder, **variables):
+    done = python("-c", script, cwd=folder, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_example(tmp_path):
+    shapes = "; print(galaxies.shape, seen.shape, images.shape, posterior.batch_shape, galaxy.flux > 0)"
+    said = run(snippet("example") + shapes.replace("; ", "\n"), tmp_path)
+    assert said.split("\n")[-2] == "(16, 128, 128, 1) (16, 128, 128, 1) (16, 128, 128, 1) (16,) True"
+    assert (tmp_path / "flow_vae_saved" / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_fine_tuning(tmp_path, monkeypatch):
+    script = snippet("fine-tuning")
+    assert len(script.splitlines()) <= 25
+    # a few galaxies under the name of the configuration, where the script looks for it
+    few = CosmosStampsConfig(name="simulated", source="simulated", size=256)
+    Builder(config=few, data_dir=tmp_path / "data").download_and_prepare()
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    before = "\nprint(galaxies.shape, float(keras.ops.max(keras.ops.abs(galaxies - kept))))"
+    kept = script.replace("model.save(", "kept = model.sample(n=64, seed=1)\nmodel.save(")
+    shape, difference = run(kept + before, tmp_path).split("\n")[-2].rsplit(" ", 1)
+    assert shape == "(64, 128, 128, 1)" and float(difference) == 0.0
