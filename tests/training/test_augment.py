@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepcosmo.physics.galaxies import acs_noise_power, convolve
+from deepcosmo.physics.galaxies import acs_noise_power, convolve, sample_noise
 from deepcosmo.training import augment
 
 
@@ -62,3 +62,33 @@ def test_subpixel_shift_moves_the_centroid_and_nothing_else(batch):
     shift = centroid[0] - centroid[1]
     assert np.all(np.abs(shift) <= 1.0) and np.ptp(shift) > 0.1
     np.testing.assert_allclose(np.abs(np.fft.fft2(moved)), np.abs(np.fft.fft2(batch["clean"])), atol=0.05)
+
+
+def test_irregular_keeps_flux_and_half_of_the_galaxies():
+    y, x = np.mgrid[-31.5:32, -31.5:32]
+    clean = np.repeat(np.exp(-0.5 * (x**2 + y**2) / 36)[None], 64, 0).astype("float32")
+    changed = augment.irregular({"clean": clean}, (1, 2), largest=0.5, scales=(3.0, 3.0))["clean"].numpy()
+    np.testing.assert_allclose(changed.sum((1, 2)), clean.sum((1, 2)), rtol=1e-4)
+    assert changed.min() >= 0
+    same = np.abs(changed - clean).max((1, 2)) < 1e-4
+    assert 12 <= same.sum() <= 52  # binomial of 64 and 1/2, 5 sigma
+    # log of the field, up to the factor that keeps the flux: its standard deviation is uniform up to `largest`
+    spread = np.log(changed[~same] / clean[~same]).std((1, 2))
+    assert spread.max() < 0.6 and abs(spread.mean() - 0.25) < 5 * 0.5 / np.sqrt(12 * len(spread)) + 0.02
+    again = augment.irregular({"clean": clean}, (1, 2), largest=0.5, scales=(3.0, 3.0))["clean"].numpy()
+    np.testing.assert_array_equal(changed, again)
+
+
+def test_noisier_states_the_noise_it_made_and_bounds_the_brightest():
+    y, x = np.mgrid[:128, :128] - 63.5
+    galaxy = np.exp(-0.5 * (x**2 + y**2) / 16).astype("float32")
+    flux = np.repeat([0.0, 100.0], 64).astype("float32")
+    image = flux[:, None, None] * galaxy + sample_noise((5, 6), np.full(128, 0.1, "float32")
+    batch = {"image": image, "psf": None, "noise_std": np.full(128, 0.1, "float32")}
+    out = augment.noisier(batch, (3, 4), brightest=150.0)
+    noise_std, residual = out["noise_std"].numpy(), (out["image"] - flux[:, None, None] * galaxy).numpy()
+    scaled = (residual**2).mean((1, 2)) / noise_std**2
+    assert abs(scaled.mean() - 1) < 5 * scaled.std() / np.sqrt(128)
+    assert np.mean(noise_std[:64] == 0.1) > 0.25 and noise_std[:64].max() < 0.1 * np.sqrt(2) + 1e-6
+    ratio = augment.signal_to_noise(flux[:, None, None] * galaxy, noise_std).numpy()
+    assert np.all(ratio[64:] < 151)

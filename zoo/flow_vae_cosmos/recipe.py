@@ -117,7 +117,7 @@ def golden_arrays(model):
                                  "encode": stamp, "elbo": {**stamp, "seed": seed}})
 
 
-FLOW_STAGE = Stage(name="flow", data=data, optimizer=adam, epochs=40, batch_size=256, ema=0.999, shuffle=200_000,
+FLOW_STAGE = Stage(name="flow", data=data, optimizer=adam, epochs=30, batch_size=256, ema=0.999, shuffle=200_000,
                    jit_compile=True)
 
 RECIPE = Recipe(

@@ -31,11 +31,12 @@ def stamps(config, split, *features):
                      read_config=tfds.ReadConfig(try_autocache=False))
 
 
-def observed_once(dataset):
-    """Each noise-free stamp with one fixed realisation of its own noise, the brightest at S/N 150."""
+def observed_once(dataset, change=None):
+    """Each noise-free stamp, changed first, with one fixed realisation of its own noise, the brightest at S/N 150."""
 
     def observe(i, batch):
-        return augment.observe(batch, tf.stack([SEED, tf.cast(i, tf.int32)]), as_observed=1.0)
+        first, second = tf.unstack(tf.random.split(tf.stack([SEED, tf.cast(i, tf.int32)]), 2))
+        return augment.observe(change(batch, first) if change else batch, second, as_observed=1.0)
 
     return dataset.batch(64).enumerate().map(observe).unbatch()
 
@@ -53,7 +54,8 @@ def observe_at_any_depth(batch, seed):
 def real_and_parametric(split):
     """Three simulated stamps to each real one."""
     if split == "validation":
-        return rendered(split).take(2048).concatenate(stamps("real", split, "image"))
+        simulated = observed_once(stamps("parametric", split, "clean").take(2048), augment.irregular)
+        return simulated.concatenate(stamps("real", split, "image"))
 
     def simulated_stamp(x):
         return x | {"is_real": False}
