@@ -25,7 +25,7 @@ def main(name, path, columns=10, seed=1):
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(inside))[: 2 * columns]
     conditions = {key: value[chosen] for key, value in conditions.items()}
     psf, noise_std = real["psf"][chosen], real["noise_std"][chosen]
-    galaxies = model.render(model.sample_latent(conditions, seed=seed), psf)
+    galaxies = model.sample(conditions, psf=psf, seed=seed)[..., 0]
     drawn = (galaxies + sample_noise(tf.constant([seed, 0]), noise_std)).numpy()
     images, rows = real["image"][chosen], {}
     for i in range(0, len(chosen), columns):

@@ -21,7 +21,7 @@ def _fingerprint(recipe):
     """What must not change between the two parts of an interrupted training."""
     fields = ("name", "epochs", "batch_size", "ema", "shuffle", "steps_per_epoch")
     stages = [{field: getattr(stage, field) for field in fields} for stage in recipe.stages]
-    return {"name": recipe.name, "version": recipe.version, "seed": recipe.seed, "stages": stages}
+    return {k: getattr(recipe, k) for k in ("name", "version", "dataset", "seed")} | {"stages": stages}
 
 
 def _initial_state(recipe, path, resume):

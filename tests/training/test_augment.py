@@ -83,7 +83,7 @@ def test_noisier_states_the_noise_it_made_and_bounds_the_brightest():
     y, x = np.mgrid[:128, :128] - 63.5
     galaxy = np.exp(-0.5 * (x**2 + y**2) / 16).astype("float32")
     flux = np.repeat([0.0, 100.0], 64).astype("float32")
-    image = flux[:, None, None] * galaxy + sample_noise((5, 6), np.full(128, 0.1, "float32")
+    image = flux[:, None, None] * galaxy + sample_noise((5, 6), np.full(128, 0.1, "float32"))
     batch = {"image": image, "psf": None, "noise_std": np.full(128, 0.1, "float32")}
     out = augment.noisier(batch, (3, 4), brightest=150.0)
     noise_std, residual = out["noise_std"].numpy(), (out["image"] - flux[:, None, None] * galaxy).numpy()

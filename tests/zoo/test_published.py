@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import CHECKOUT, python
+import tensorflow as tf
+from conftest import CHECKOUT, export_tool, python
 
 from deepcosmo import zoo
 from deepcosmo.zoo import golden, publishing
@@ -49,3 +50,24 @@ def test_table_in_readme():
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     table = publishing.table(zoo.Entry.read(folder) for folder in FOLDERS)
     assert f"-->\n{table}<!-- /models -->" in readme
+
+
+@pytest.mark.slow
+def test_saved_models_replay_their_golden_arrays_on_a_bare_tensorflow(tmp_path):
+    export_tool("build").build(tmp_path / "served", CHECKOUT / "zoo")
+    done = python(CHECKOUT / "export" / "check.py", tmp_path / "served", path=[])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("outputs, largest deviation") == len(FOLDERS)
+
+
+@pytest.mark.slow
+def test_tensorflow_hub_draws_galaxies_from_a_static_server(tmp_path, serve):
+    import tensorflow_hub as hub
+
+    export_tool("build").build(tmp_path / "served", CHECKOUT / "zoo")
+    url = f"{serve(tmp_path / 'served')}/flow_vae_cosmos/{zoo.info('flow_vae_cosmos').version}"
+    n, seed = tf.constant(2), tf.constant([3, 4])
+    drawn = hub.load(url).signatures["sample"](n=n, seed=seed)["galaxy"]
+    same = zoo.load(url).endpoints()["sample"][0](n, seed)["galaxy"]
+    assert drawn.shape == (2, 128, 128, 1)
+    np.testing.assert_allclose(drawn, same, atol=1e-4 * np.max(same))

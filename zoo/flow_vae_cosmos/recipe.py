@@ -53,8 +53,8 @@ def latents(config, split):
 
 def model(config="parametric"):
     vae, catalogue = zoo.load("vae_cosmos"), zoo.load("maf_cosmos_catalog")
-    config = {k: v for k, v in vae.get_config().items() if k not in ("name", "dtype", "trainable")}
-    flow_vae = FlowVAE(**config, flow=FLOW)
+    arguments = {k: v for k, v in vae.get_config().items() if k not in ("name", "dtype", "trainable")}
+    flow_vae = FlowVAE(**arguments, flow=FLOW)
     flow_vae.encoder.set_weights(vae.encoder.get_weights())
     flow_vae.decoder.set_weights(vae.decoder.get_weights())
     flow_vae.noise_power.assign(vae.noise_power)
