@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 from keras import ops
-from scipy import special
 
 __all__ = ["Gaussianise"]
 
@@ -38,6 +37,8 @@ class Gaussianise(keras.layers.Layer):
 
     def adapt(self, data):
         """Measures the quantiles of `data` (n, dim)."""
+        from scipy import special
+
         quantiles = np.quantile(np.asarray(data, "float64"), special.ndtr(self.scores), axis=0)
         # A slope of at most 1000: repeated values must not make the density infinite.
         gap = 1e-3 * (self.scores[1] - self.scores[0])

@@ -19,7 +19,7 @@ from deepcosmo.zoo import golden
 
 SEED = 2027
 FLOW = {"transforms": 6, "hidden": (128, 128)}
-COPIES = {"train": 2, "validation": 1, "test": 1}  # observations of each galaxy, each turned or flipped its own way
+COPIES = {"train": 6, "validation": 1, "test": 1}  # observations of each galaxy, each turned or flipped its own way
 
 
 def stamps(config, split, image):
@@ -117,7 +117,7 @@ def golden_arrays(model):
                                  "encode": stamp, "elbo": {**stamp, "seed": seed}})
 
 
-FLOW_STAGE = Stage(name="flow", data=data, optimizer=adam, epochs=30, batch_size=256, ema=0.999, shuffle=200_000,
+FLOW_STAGE = Stage(name="flow", data=data, optimizer=adam, epochs=14, batch_size=256, ema=0.999, shuffle=400_000,
                    jit_compile=True)
 
 RECIPE = Recipe(
