@@ -19,7 +19,7 @@ from deepcosmo.zoo import golden
 
 SEED = 2027
 FLOW = {"transforms": 6, "hidden": (128, 128)}
-COPIES = {"train": 6, "validation": 1, "test": 1}  # observations of each galaxy, each turned or flipped its own way
+COPIES = 6  # observations of each training galaxy, each turned or flipped its own way
 
 
 def stamps(config, split, image):
@@ -29,7 +29,7 @@ def stamps(config, split, image):
 
 
 @functools.lru_cache
-def latents(config, split):
+def latents(config, split, copies=1):
     """Latent vectors of all galaxies of a split, drawn from their posteriors, and their conditions."""
     vae = zoo.load("vae_cosmos")
 
@@ -43,7 +43,7 @@ def latents(config, split):
         return mean + tf.linalg.matvec(scale_tril, tf.random.stateless_normal(tf.shape(mean), seeds[2]))
 
     z, conditions = [], []
-    batches = stamps(config, split, "clean").batch(64).repeat(COPIES[split]).prefetch(4)
+    batches = stamps(config, split, "clean").batch(64).repeat(copies).prefetch(4)
     for step, batch in enumerate(batches):
         attrs = batch.pop("attrs")
         z.append(infer(tf.constant(step), batch).numpy())
@@ -59,13 +59,13 @@ def model(config="parametric"):
     flow_vae.decoder.set_weights(vae.decoder.get_weights())
     flow_vae.noise_power.assign(vae.noise_power)
     flow_vae.population.set_weights(catalogue.get_weights())
-    flow_vae.adapt(*latents(config, "train"))
+    flow_vae.adapt(*latents(config, "train", COPIES))
     flow_vae.encoder.trainable = flow_vae.decoder.trainable = False
     return flow_vae
 
 
 def data(split, config="parametric"):
-    z, conditions = latents(config, split)
+    z, conditions = latents(config, split, COPIES if split == "train" else 1)
     return tf.data.Dataset.from_tensor_slices({"latent": z, "attrs": conditions})
 
 
