@@ -1,5 +1,6 @@
 """Variational auto-encoder of galaxy stamps whose likelihood is the physics of each image."""
 
+import functools
 import warnings
 
 import keras
@@ -135,10 +136,19 @@ class GalaxyVAE(ProbabilisticModel):
         Returns:
             Images (n, size, size, 1), counts/s per pixel.
         """
-        galaxies = self.decoder(ops.convert_to_tensor(z, "float32"))
+        galaxies = self._galaxies(ops.convert_to_tensor(z, "float32"))
         if psf is not None:
             galaxies = inverse_fourier(self._convolved(galaxies, self.checked_psf(psf)))
         return galaxies[..., None]
+
+    def _galaxies(self, z):
+        """The decoder; outside graphs as one, which takes a second to trace and is then four times as fast."""
+        return self._decoder_graph(z) if tf.executing_eagerly() else self.decoder(z)
+
+    @functools.cached_property  # not a plain attribute, which Keras would try to save
+    def _decoder_graph(self):
+        signature = [tf.TensorSpec((None, self.latent), tf.float32)]
+        return tf.function(self.decoder, input_signature=signature, autograph=False)
 
     def reconstruct(self, image, psf, noise_std, *, iterations=0):
         """The stamps of the posterior means: denoised images (n, size, size, 1). Arguments as of `posterior`."""
@@ -161,7 +171,7 @@ class GalaxyVAE(ProbabilisticModel):
 
     def _whitened_residual(self, x, z):
         """Residuals in units of their standard deviation, (batch, modes); half their sum of squares is -log p(x|z)."""
-        m_re, m_im = self._convolved(self.decoder(z), x["psf"])
+        m_re, m_im = self._convolved(self._galaxies(z), x["psf"])
         x_re, x_im = fourier(x["image"])
         variance = ops.transpose(self.noise_power)[: self.size // 2 + 1] * self.size**2
         weight = ops.sqrt(self._modes / variance) / ops.reshape(x["noise_std"], (-1, 1, 1))
