@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import CHECKOUT, python
 
-from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder, CosmosStampsConfig
+from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder
 
 
 def snippet(marker):
@@ -31,8 +31,9 @@ def test_fine_tuning(tmp_path, monkeypatch):
     script = snippet("fine-tuning")
     assert len(script.splitlines()) <= 25
     # a few galaxies under the name of the configuration, where the script looks for it
-    few = CosmosStampsConfig(name="simulated", source="simulated", size=256)
-    Builder(config=few, data_dir=tmp_path / "data").download_and_prepare()
+    config = next(config for config in Builder.BUILDER_CONFIGS if config.name == "simulated")
+    monkeypatch.setattr(config, "size", 256)
+    Builder(config="simulated", data_dir=tmp_path / "data").download_and_prepare()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     before = "\nprint(galaxies.shape, float(keras.ops.max(keras.ops.abs(galaxies - kept))))"
     kept = script.replace("model.save(", "kept = model.sample(n=64, seed=1)\nmodel.save(")

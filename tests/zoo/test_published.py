@@ -52,20 +52,26 @@ def test_table_in_readme():
     assert f"-->\n{table}<!-- /models -->" in readme
 
 
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Download tree of the zoo."""
+    out = tmp_path_factory.mktemp("served") / "models"
+    export_tool("build").build(out, CHECKOUT / "zoo")
+    return out
+
+
 @pytest.mark.slow
-def test_saved_models_replay_their_golden_arrays_on_a_bare_tensorflow(tmp_path):
-    export_tool("build").build(tmp_path / "served", CHECKOUT / "zoo")
-    done = python(CHECKOUT / "export" / "check.py", tmp_path / "served", path=[])
+def test_saved_models_replay_their_golden_arrays_on_a_bare_tensorflow(tree):
+    done = python(CHECKOUT / "export" / "check.py", tree, path=[])
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("outputs, largest deviation") == len(FOLDERS)
 
 
 @pytest.mark.slow
-def test_tensorflow_hub_draws_galaxies_from_a_static_server(tmp_path, serve):
+def test_tensorflow_hub_draws_galaxies_from_a_static_server(tree, serve):
     import tensorflow_hub as hub
 
-    export_tool("build").build(tmp_path / "served", CHECKOUT / "zoo")
-    url = f"{serve(tmp_path / 'served')}/flow_vae_cosmos/{zoo.info('flow_vae_cosmos').version}"
+    url = f"{serve(tree)}/flow_vae_cosmos/{zoo.info('flow_vae_cosmos').version}"
     n, seed = tf.constant(2), tf.constant([3, 4])
     drawn = hub.load(url).signatures["sample"](n=n, seed=seed)["galaxy"]
     same = zoo.load(url).endpoints()["sample"][0](n, seed)["galaxy"]
