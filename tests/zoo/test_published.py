@@ -38,8 +38,8 @@ def test_loads_fast(folder):
         "import keras, time, deepcosmo; start = time.perf_counter(); "
         f"deepcosmo.zoo.load({folder.name!r}); print(time.perf_counter() - start)"
     )
-    seconds = min(float(python("-c", script).stdout.split()[-1]) for _ in range(2))
-    assert seconds < 1.5
+    # a busy machine may spoil some of the tries, but not make one too fast
+    assert any(float(python("-c", script).stdout.split()[-1]) < 1.5 for _ in range(6))
 
 
 def test_zoo_is_small_enough_for_a_wheel():
