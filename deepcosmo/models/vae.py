@@ -152,7 +152,8 @@ class GalaxyVAE(ProbabilisticModel):
 
     def reconstruct(self, image, psf, noise_std, *, iterations=0):
         """The stamps of the posterior means: denoised images (n, size, size, 1). Arguments as of `posterior`."""
-        return self.decode(self.posterior(image, psf, noise_std, iterations=iterations).mean(), psf)
+        x = self.checked(image, psf, noise_std)  # here, so that a PSF is normalised, and warned of, once
+        return self.decode(self.posterior(**x, iterations=iterations).mean(), x["psf"])
 
     def sample(self, n=64, *, seed, psf=None):
         """Galaxies (n, size, size, 1) of z ~ N(0, 1), as from `decode`. Same seed (int or int32[2]), same galaxies."""
