@@ -186,7 +186,8 @@ def _sample(arguments):
     if "image" in drawn:
         plots.stamps(_stack(drawn["image"]), picture)
     else:
-        plots.pairs(drawn, picture, units=model.units)
+        columns = getattr(model, "pictured", drawn)
+        plots.pairs({name: drawn[name] for name in columns}, picture, units=model.units)
     print(f"{arguments.number} draws, seed {arguments.seed}\n  picture  {picture}\n  FITS     {fits}")
 
 

@@ -64,6 +64,7 @@ class CatalogFlow(ProbabilisticModel):
         *("mag_auto", "flux_radius", "zphot", "use_bulge", "flux", "n", "hlr", "q", "phi", "bulge_fraction"),
         *("bulge_hlr", "bulge_q", "bulge_phi", "disk_hlr", "disk_q", "disk_phi"),
     )
+    pictured = ("mag_auto", "flux_radius", "zphot", "n", "hlr", "q")  # what every galaxy has
     units = {
         **{"mag_auto": "mag", "flux_radius": "pix", "flux": "ct/s"},
         **{name: "arcsec" for name in ("hlr", "bulge_hlr", "disk_hlr")},

@@ -1,5 +1,7 @@
 """Masked dense layers and the masked autoregressive network built from them."""
 
+import itertools
+
 import keras
 import numpy as np
 from keras import ops
@@ -111,44 +113,56 @@ class MADE(keras.layers.Layer):
         groups = self.dim - self.first
         *hidden, head = self.dense
         kernels = [ops.reshape(ops.transpose(v.kernel), (groups, -1, v.kernel.shape[0])) for v in hidden]
-        kernels.append(ops.transpose(ops.reshape(head.kernel, (-1, self.outputs, self.dim)), (2, 1, 0)))
         biases = [ops.reshape(v.bias, (groups, -1, 1)) for v in hidden]
-        biases.append(ops.expand_dims(ops.transpose(ops.reshape(head.bias, (self.outputs, self.dim))), -1))
+        kernel = ops.transpose(ops.reshape(head.kernel, (-1, self.outputs, self.dim)), (2, 1, 0))
+        bias = ops.transpose(ops.reshape(head.bias, (self.outputs, self.dim, 1)), (1, 0, 2))
+        kernels, biases = [*kernels, kernel[self.first :]], [*biases, bias[self.first :]]
         if self.context_dim:
             shift = ops.matmul(ops.transpose(self.context_dense.kernel), ops.transpose(context))
             biases[0] = biases[0] + ops.reshape(shift, (groups, -1, batch))
-        x = ops.zeros((self.dim, batch))
+        # What each layer reads, by group, as far as it is known: x[i] and the hidden units of degree i.
+        units = [1, *(k.shape[1] for k in kernels[:-1])]
+        known = [ops.zeros((0, n, batch)) for n in units]
         if self.first:
             constant = self(ops.zeros((1, self.dim)))[:, :, 0]
-            x = _put(x, 0, step(0, ops.broadcast_to(constant, (self.outputs, batch))))
+            x = step(0, ops.broadcast_to(constant, (self.outputs, batch)))
+            known[0] = ops.reshape(x, (1, 1, batch))
 
-        known = [ops.zeros((0, b.shape[1], batch)) for b in biases[:-1]]  # hidden units, by group
-        i = ops.convert_to_tensor(self.first, "int32")
-        # Units that are still unknown are zero. Stages leave most of them out; that saves arithmetic and costs
+        # In stages: what is known before a stage enters all its groups at once, by large matrices. That costs
         # compilation, so it is for batches of fixed size only, which are the large ones.
         stages = 4 if isinstance(batch, int) else 1
-        for stop in sorted({self.first + groups * k // stages for k in range(1, stages + 1)} - {self.first}):
-            new = [ops.zeros((stop - self.first - v.shape[0], *v.shape[1:-1], batch)) for v in known]
-            known = [ops.concatenate(pair, 0) for pair in zip(known, new, strict=True)]
-            kernels_now = kernels[:1]
-            kernels_now += [k[:, :, : v.shape[0] * v.shape[1]] for k, v in zip(kernels[1:], known, strict=True)]
+        bounds = sorted({groups * k // stages for k in range(stages + 1)})
+        for start, stop in itertools.pairwise(bounds):
+            before, kernels_now = [], []
+            for kernel, bias, rows in zip(kernels, biases, known, strict=True):
+                kernel, bias, seen = kernel[start:stop], bias[start:stop], rows.shape[0] * rows.shape[1]
+                if seen:
+                    sums = ops.matmul(
+                        ops.reshape(kernel[:, :, :seen], (-1, seen)), ops.reshape(rows, (seen, batch))
+                    )
+                    bias = bias + ops.reshape(sums, (stop - start, -1, batch))
+                before.append(bias)
+                kernels_now.append(kernel[:, :, seen : seen + (stop - start) * rows.shape[1]])
 
-            def body(i, x, *known, kernels=kernels_now):
-                known = list(known)
+            def body(i, *new, start=start, before=before, kernels_now=kernels_now):
+                new = list(new)  # rows of this stage; those that are still unknown are zero
 
                 def dense(layer, h):
                     if layer:
-                        known[layer - 1] = _put(known[layer - 1], i - self.first, h)
-                        h = ops.reshape(known[layer - 1], (-1, batch))
-                    group = i if layer == len(hidden) else i - self.first
-                    return ops.matmul(kernels[layer][group], h) + biases[layer][group]
+                        new[layer] = _put(new[layer], i, h)
+                    return ops.matmul(kernels_now[layer][i], ops.reshape(new[layer], (-1, batch))) + before[layer][i]
 
-                return (i + 1, _put(x, i, step(i, self._chain(dense, x))), *known)
+                x = step(i + start + self.first, self._chain(dense, None))
+                new[0] = _put(new[0], i, x[None])
+                return (i + 1, *new)
 
-            i, x, *known = ops.while_loop(
-                lambda i, *_, stop=stop: i < stop, body, (i, x, *known), maximum_iterations=groups
+            new = [ops.zeros((stop - start, n, batch)) for n in units]
+            _, *new = ops.while_loop(
+                lambda i, *_, n=stop - start: i < n, body, (ops.convert_to_tensor(0, "int32"), *new),
+                maximum_iterations=stop - start,
             )
-        return ops.transpose(x)
+            known = [ops.concatenate(pair, 0) for pair in zip(known, new, strict=True)]
+        return ops.transpose(known[0][:, 0])
 
     def _chain(self, dense, x):
         """The network, given how to apply its layer number i: `dense(i, h)`."""

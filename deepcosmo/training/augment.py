@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from deepcosmo.physics.galaxies import acs_noise_power, sample_noise
 
-__all__ = ["irregular", "noisier", "observe", "signal_to_noise", "subpixel_shift", "symmetries"]
+__all__ = ["fainter", "irregular", "noisier", "observe", "signal_to_noise", "subpixel_shift", "symmetries"]
 
 
 def signal_to_noise(clean, noise_std):
@@ -41,6 +41,13 @@ def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_obs
     keep = tf.random.stateless_uniform(tf.shape(own), seeds[1]) < as_observed
     noise_std = noise_std * own / tf.minimum(tf.where(keep, own, drawn), brightest)
     return {"image": clean + sample_noise(seeds[2], noise_std), "psf": batch["psf"], "noise_std": noise_std}
+
+
+def fainter(batch, seed, *, most=1.0):
+    """Dims half of the noise-free stamps, each by up to `most` magnitudes, and leaves their noise as it is."""
+    clean = batch["clean"]
+    magnitudes = most * tf.nn.relu(tf.random.stateless_uniform((tf.shape(clean)[0], 1, 1), seed, -1.0, 1.0))
+    return {**batch, "clean": clean * 10.0 ** (-0.4 * magnitudes)}
 
 
 def noisier(batch, seed, *, most=1.0, brightest=150.0):

@@ -79,6 +79,17 @@ def test_irregular_keeps_flux_and_half_of_the_galaxies():
     np.testing.assert_array_equal(changed, again)
 
 
+def test_fainter_dims_half_of_the_galaxies_uniformly_in_magnitude():
+    clean = np.full((400, 4, 4), 3.0, "float32")
+    batch = {"clean": clean, "noise_std": np.full(400, 0.1, "float32")}
+    changed = augment.fainter(batch, (1, 2), most=2.0)
+    dimmed = -2.5 * np.log10(changed["clean"].numpy()[:, 0, 0] / 3.0)
+    fainter = dimmed[dimmed > 1e-5]
+    assert 150 <= len(fainter) <= 250 and dimmed.max() < 2.0  # binomial of 400 and 1/2, 5 sigma
+    assert abs(fainter.mean() - 1.0) < 5 * 2.0 / np.sqrt(12 * len(fainter))
+    np.testing.assert_array_equal(changed["noise_std"], batch["noise_std"])
+
+
 def test_noisier_states_the_noise_it_made_and_bounds_the_brightest():
     y, x = np.mgrid[:128, :128] - 63.5
     galaxy = np.exp(-0.5 * (x**2 + y**2) / 16).astype("float32")
