@@ -49,6 +49,7 @@ def main(argv=None):
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"deepcosmo: {message}", file=sys.stderr)
             arguments.run(arguments)
+        sys.stdout.flush()  # a closed pipe shows here, not at the end of the process
     except BrokenPipeError:  # `deepcosmo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -227,6 +228,7 @@ def _image_cards(model, name, shape):
         "BUNIT": (model.units[name], "per pixel"),
         "MAGZERO": (model.zero_point, "[mag] AB magnitude of 1 ct/s"),
         "PIXSCALE": (model.pixel_scale, "[arcsec] side of a pixel"),
+        "PSFFWHM": (model.resolution, "[arcsec] Gaussian that galaxies are seen through"),
         "CTYPE3": ("GALAXY", "row of the table"),
         "CD3_3": 1.0,
     }

@@ -80,6 +80,12 @@ def comparison(rows, path, *, noise_std=None):
     figure.savefig(path, dpi=120)
 
 
+def _edges(values, bins):
+    low, high = np.quantile(values, [0.005, 0.995])
+    margin = 0.0 if high > low else 0.5  # all values are the same
+    return np.linspace(low - margin, high + margin, bins + 1)
+
+
 def pairs(columns, path, *, units=None, bins=40):
     """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
 
@@ -90,9 +96,8 @@ def pairs(columns, path, *, units=None, bins=40):
         bins: bins of each axis, between the 0.5% and 99.5% quantiles.
     """
     columns = {name: np.asarray(v, float) for name, v in columns.items() if np.ndim(v) == 1}
-    columns = {name: v for name, v in columns.items() if np.ptp(v) > 0}
     labels = {name: f"{name} [{units[name]}]" if units and units.get(name) else name for name in columns}
-    edges = {name: np.linspace(*np.quantile(v, [0.005, 0.995]), bins + 1) for name, v in columns.items()}
+    edges = {name: _edges(v, bins) for name, v in columns.items()}
     names, n = list(columns), len(columns)
     figure = _figure(1.6 * n, 1.6 * n)
     for i, y in enumerate(names):

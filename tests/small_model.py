@@ -12,6 +12,7 @@ class SmallModel(ProbabilisticModel):
     """y | x ~ N(mean(x), sigma^2) with three inputs and one output; `pixels` > 0 makes it draw stamps."""
 
     pixel_scale = 0.03
+    resolution = 0.05
     zero_point = 25.94
     units = {"mag_auto": "mag", "flux_radius": "pix", "image": "ct/s"}
 

@@ -89,7 +89,7 @@ def test_list_into_a_closed_pipe(chosen, small_zoo):
     """As `deepcosmo list | head` does."""
     broken = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1)"
     script = f"{broken}; from deepcosmo import cli; cli.main(['list'])"
-    done = python("-c", script, DEEPCOSMO_ZOO=str(small_zoo))
+    done = python("-c", script, DEEPCOSMO_ZOO=str(small_zoo), PYTHONUNBUFFERED="")
     assert "Traceback" not in done.stderr and "Broken" not in done.stderr
 
 
@@ -112,7 +112,7 @@ def test_sample_stamps(chosen, capsys, tmp_path):
         np.testing.assert_array_equal(table.data["mag_auto"], drawn["mag_auto"])
         assert (header["BUNIT"], header["CUNIT1"], header["SEED"]) == ("ct/s", "arcsec", 5)
         assert header["CD1_1"] == header["CD2_2"] == header["PIXSCALE"] == 0.03
-        assert header["CRPIX1"] == 4.5 and header["MAGZERO"] == 25.94
+        assert header["CRPIX1"] == 4.5 and header["MAGZERO"] == 25.94 and header["PSFFWHM"] == 0.05
         assert table.columns["flux_radius"].unit == "pix"
 
 
@@ -133,6 +133,11 @@ def test_sample_catalogue_in_batches(chosen, capsys, tmp_path):
     assert (tmp_path / "out" / "small_cosmos.png").stat().st_size > 1000
     mag = fits.getdata(tmp_path / "out" / "small_cosmos.fits", "CATALOG")["mag_auto"]
     assert len(mag) == len(np.unique(mag)) == 600
+
+
+def test_sample_a_catalogue_of_one(chosen, tmp_path):
+    assert cli.main(["sample", "small_cosmos", "-n", "1", "-o", "out"]) == 0
+    assert (tmp_path / "out" / "small_cosmos.png").stat().st_size > 1000
 
 
 def test_sample_of_a_model_that_does_not_draw(chosen, capsys, monkeypatch):

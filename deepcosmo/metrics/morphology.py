@@ -4,9 +4,7 @@ Everything is measured on the image as seen (with its PSF and noise): compare li
 and noise on both sides. Stamps hold one galaxy near their centre on a background of zero.
 """
 
-import concurrent.futures
 import functools
-import multiprocessing
 
 import galsim
 import numpy as np
@@ -14,6 +12,7 @@ import scipy.fft
 import scipy.ndimage
 
 from deepcosmo.metrics import apertures
+from tfds_builders.cosmos_stamps.parallel import ordered_map
 
 __all__ = ["FAILED_MOMENTS", "FAILED_PETROSIAN", "STATISTICS", "TRUNCATED", "UNDETECTED", "measure"]
 
@@ -66,7 +65,7 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
         without noise. It sets the detection threshold.
       pixel_scale: arcsec per pixel.
       zero_point: AB magnitude of one count.
-      workers: number of processes; more than one are spawned, which pays from some thousands of stamps.
+      workers: number of processes; more than one pay from some thousands of stamps.
 
     Returns:
       Dict of (n,) arrays: the names in `STATISTICS`, float64 with NaN where a measurement failed, and `flag`,
@@ -95,19 +94,9 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
     noise_std = np.broadcast_to(noise_std, len(images))
     images = images.astype(np.float32, copy=False)
 
-    if workers == 1 or len(images) < 2:
-        rows = _measure_chunk(images, noise_std)
-    else:
-        chunks = max(workers, len(images) // 256)
-        # Spawned, not forked: the caller may hold TensorFlow's threads.
-        with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            rows = np.concatenate(
-                list(
-                    pool.map(
-                        _measure_chunk, np.array_split(images, chunks), np.array_split(noise_std, chunks)
-                    )
-                )
-            )
+    chunks = max(workers, len(images) // 256)
+    tasks = zip(np.array_split(images, chunks), np.array_split(noise_std, chunks), strict=True)
+    rows = np.concatenate(list(ordered_map(_measure_chunk, tasks, workers)))
     out = dict(
         zip(
             (
@@ -134,8 +123,8 @@ def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1)
     return {name: out[name] for name in STATISTICS} | {"flag": out["flag"].astype(int)}
 
 
-def _measure_chunk(images, noise_std):
-    rows = [_measure_one(image, std) for image, std in zip(images, noise_std, strict=True)]
+def _measure_chunk(task):
+    rows = [_measure_one(image, std) for image, std in zip(*task, strict=True)]
     return np.array(rows).reshape(-1, 11)
 
 

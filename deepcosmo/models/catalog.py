@@ -51,8 +51,8 @@ class CatalogFlow(ProbabilisticModel):
     a small classifier. Position angles enter relative to the disc's. `n` comes in steps of 0.05 with piles at
     both limits: it is modelled as continuous, each value spread evenly over its step.
 
-    Catalogues are dicts of (n,) arrays with the names of `columns` (units: `units`); `fit(catalogue)` after
-    `adapt(catalogue)` trains the model.
+    Catalogues are dicts of (n,) arrays with the names of `columns` (units: `units`); after `adapt(catalogue)`, `fit`
+    trains on batches of `dequantise(catalogue, seed=...)`, with another seed for each batch.
 
     Args:
       transforms: Number of transformations of each flow.

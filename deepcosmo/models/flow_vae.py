@@ -1,5 +1,6 @@
 """Flow-VAE: galaxies of a given magnitude, size and redshift."""
 
+import functools
 import warnings
 
 import keras
@@ -20,7 +21,7 @@ class FlowVAE(GalaxyVAE):
     """A `GalaxyVAE` whose prior is learned: z ~ p(z | mag_auto, flux_radius, zphot), a normalising flow.
 
     Sampling is flow, then decoder (Lanusse et al. 2021, arXiv:2008.03833), and every galaxy has the flux of its
-    `mag_auto`. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
+    `mag_auto`. `posterior` keeps the prior N(0, 1) of the `GalaxyVAE`: it needs no conditions. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
     without a catalogue.
 
     `fit` takes the feature dicts of the data set `cosmos_stamps`, whose `attrs` hold the conditions. Its loss is minus
@@ -110,13 +111,11 @@ class FlowVAE(GalaxyVAE):
         return log_posterior - self.prior.log_prob(z, context) - self.log_likelihood(x, z)
 
     def elbo(self, image, psf, noise_std, *, conditions=None, seed=0):
-        """Evidence lower bound, as of `GalaxyVAE`: on log p(image), or on log p(image | conditions)."""
+        """Evidence lower bound on log p(image | conditions); without conditions on log p(image) where z ~ N(0, 1)."""
         if conditions is None:
             return super().elbo(image, psf, noise_std, seed=seed)
         x, context = self.checked(image, psf, noise_std), self._context(self.checked_conditions(conditions))
-        posterior = self._encode(x)
-        noise = tf.random.stateless_normal(tf.shape(posterior[0]), stateless_seed(seed))
-        return self._noise_normalisation(x) - self._negative_conditional_elbo(x, posterior, noise, context)
+        return self._elbo(x, seed, functools.partial(self._negative_conditional_elbo, context=context))
 
     # ---- sampling
 

@@ -40,6 +40,7 @@ class GalaxyVAE(ProbabilisticModel):
     """
 
     pixel_scale = 0.03
+    resolution = 0.05  # arcsec FWHM of the Gaussian that galaxies are seen through where no PSF is given
     zero_point = 25.94
     units = {"image": "ct/s"}
 
@@ -202,10 +203,13 @@ class GalaxyVAE(ProbabilisticModel):
 
         Arguments as of `posterior`; same seed (int or int32[2]), same draw.
         """
-        x = self.checked(image, psf, noise_std)
+        return self._elbo(self.checked(image, psf, noise_std), seed, self._negative_elbo)
+
+    def _elbo(self, x, seed, negative):
+        """The bound of `negative(x, posterior, noise)`, which leaves out the noise's normalisation."""
         posterior = self._encode(x)
         noise = tf.random.stateless_normal(tf.shape(posterior[0]), stateless_seed(seed))
-        return self._noise_normalisation(x) - self._negative_elbo(x, posterior, noise)
+        return self._noise_normalisation(x) - negative(x, posterior, noise)
 
     def _noise_normalisation(self, x):
         """Logarithm of the noise's density at its mode (n,): what `log_likelihood` leaves out."""

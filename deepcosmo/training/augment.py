@@ -101,13 +101,14 @@ def symmetries(batch, seed, images=("clean", "image")):
     return {**batch, "psf": turned(batch["psf"], 1), **{k: turned(batch[k], 0) for k in images if k in batch}}
 
 
-def subpixel_shift(batch, seed, *, largest=1.0):
-    """Moves every `image` by up to `largest` pixels along both axes, by Fourier phases: noise keeps its spectrum."""
-    image = batch["image"]
-    size = image.shape[-1]
-    shift = tf.random.stateless_uniform((2, tf.shape(image)[0], 1, 1), seed, -largest, largest)
+def subpixel_shift(batch, seed, *, largest=1.0, images=("clean", "image")):
+    """Moves every stamp by up to `largest` pixels along both axes, by Fourier phases: noise keeps its spectrum."""
+    images = [name for name in images if name in batch]
+    count, size = tf.shape(batch[images[0]])[0], batch[images[0]].shape[-1]
+    shift = tf.random.stateless_uniform((2, count, 1, 1), seed, -largest, largest)
     ky = tf.constant(2 * np.pi * np.fft.fftfreq(size)[:, None], tf.float32)
     kx = tf.constant(2 * np.pi * np.fft.rfftfreq(size)[None], tf.float32)
     phase = -(shift[0] * ky + shift[1] * kx)
-    moved = tf.signal.rfft2d(image) * tf.complex(tf.cos(phase), tf.sin(phase))
-    return {**batch, "image": tf.signal.irfft2d(moved, [size, size])}
+    rotation = tf.complex(tf.cos(phase), tf.sin(phase))
+    moved = {name: tf.signal.irfft2d(tf.signal.rfft2d(batch[name]) * rotation, [size, size]) for name in images}
+    return {**batch, **moved}

@@ -164,8 +164,7 @@ def audit(folder):
 def card(entry):
     """The card of a model, Markdown."""
     measured = "\n".join(
-        f"| {m['name']} | {quantity(m['value'], m['error'])} | {m['reference'] or ''} "
-        f"| {m['split']} | {m['size']} |"
+        _row(m["name"], quantity(m["value"], m["error"]), m["reference"] or "", m["split"], m["size"])
         for m in entry.metrics
     )
     seconds, versions = entry.training.get("seconds"), entry.training.get("versions", {})
@@ -215,11 +214,14 @@ def table(entries):
     rows = ["| model | for | data set | parameters | size | measured |", "| --- " * 6 + "|"]
     for e in entries:
         figures = "; ".join(f"{m['name']} {quantity(m['value'], m['error'])}" for m in e.metrics[:3])
-        rows.append(
-            f"| [{e.name}](zoo/{e.name}/README.md) | {e.task} | {e.dataset} | {e.parameters:,} "
-            f"| {e.size / 1e6:.1f} MB | {figures} |"
-        )
+        link, size = f"[{e.name}](zoo/{e.name}/README.md)", f"{e.size / 1e6:.1f} MB"
+        rows.append(_row(link, e.task, e.dataset, f"{e.parameters:,}", size, figures))
     return "\n".join(rows) + "\n"
+
+
+def _row(*cells):
+    """A row of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def write_table(root):

@@ -6,8 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 import tfds_builders
+from tfds_builders import CosmosStampsConfig
 from tfds_builders.cosmos_stamps.catalog import split_of
-from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import CosmosStampsConfig
 
 
 @pytest.fixture(autouse=True)

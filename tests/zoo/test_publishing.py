@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 
 import pytest
@@ -92,3 +93,11 @@ def test_publish_notices_a_model_that_does_not_repeat_itself(root):
 )
 def test_quantity(value, error, text):
     assert publishing.quantity(value, error) == text
+
+
+def test_bars_in_a_name_do_not_break_the_tables(root):
+    metric = METRIC | {"name": "median |dmag|"}
+    entry = zoo.publish(SmallModel(), small_recipe.RECIPE, metrics=[metric], training={}, root=root)
+    assert "| median \\|dmag\\| |" in publishing.card(entry)
+    row = publishing.table([entry]).splitlines()[-1]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 7

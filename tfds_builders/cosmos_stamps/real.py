@@ -109,7 +109,8 @@ def _add_fits(attrs, file):
     """Fills in what the table of fits beside the catalogue has: everything, or only a few columns."""
     from astropy.io import fits
 
-    beside = Path(str(file).replace(".fits", "_fits.fits"))
+    beside = Path(file)
+    beside = beside.with_name(f"{beside.stem}_fits.fits")
     if not beside.is_file():
         return
     with fits.open(beside) as hdus:
