@@ -244,17 +244,21 @@ def _image_cards(model, name, shape):
 
 
 def _train(arguments):
+    import tensorflow as tf
     from tqdm import tqdm
 
     from deepcosmo import training
+    from deepcosmo.training import strategies
     from deepcosmo.zoo import publishing, store
 
     source = training.find_recipe(arguments.name)
     recipe = training.load_recipe(source, dataset=arguments.dataset)
     folder = arguments.output / recipe.name
     model = training.train(recipe, strategy=arguments.strategy, resume=arguments.resume, work_dir=folder)
-    if json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0) != 0:
-        return  # one worker is enough to write the results
+    if arguments.strategy == "multi_worker":
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        if not strategies.is_chief(resolver):
+            return  # one worker is enough to write the results
     history = json.loads((folder / "history.json").read_text(encoding="utf-8"))["history"]
     seconds = sum(epoch["seconds"] for epoch in history)
     root = store.published_root() if arguments.publish else arguments.output

@@ -80,7 +80,8 @@ def memorisation_metrics(samples, test, train, *, split):
     result = comparison.memorisation(samples, test, train)
     return [
         Metric(name="memorisation: P(sample nearer to training set than unseen galaxy)", value=result.auc,
-               error=result.auc_error, reference="0.5: none; less: samples scatter more than galaxies", split=split, size=result.size),
+               error=result.auc_error, reference="0.5: none; less: samples scatter more than galaxies", split=split,
+               size=result.size),
         Metric(name="memorisation: fraction of samples nearer than 1% of unseen galaxies", value=result.copies,
                reference="0.01: none", split=split, size=result.size),
     ]

@@ -21,8 +21,8 @@ class FlowVAE(GalaxyVAE):
     """A `GalaxyVAE` whose prior is learned: z ~ p(z | mag_auto, flux_radius, zphot), a normalising flow.
 
     Sampling is flow, then decoder (Lanusse et al. 2021, arXiv:2008.03833), and every galaxy has the flux of its
-    `mag_auto`. `posterior` keeps the prior N(0, 1) of the `GalaxyVAE`: it needs no conditions. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
-    without a catalogue.
+    `mag_auto`. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
+    without a catalogue. `posterior` keeps the prior N(0, 1) of the `GalaxyVAE`: it needs no conditions.
 
     `fit` takes the feature dicts of the data set `cosmos_stamps`, whose `attrs` hold the conditions. Its loss is minus
     the evidence lower bound under the learned prior. Feature dicts that hold `latent`, draws of z from the posterior,

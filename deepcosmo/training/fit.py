@@ -60,7 +60,7 @@ def _fit_stage(model, stage, state, *, seed, strategy, folder):
             optimizer.build(model.trainable_variables)
         if state.epoch > 0:
             assign(optimizer.variables, state.optimizer)
-        chief, terminal = is_chief(strategy), sys.stdout.isatty()
+        chief, terminal = is_chief(strategy.cluster_resolver), sys.stdout.isatty()
         write = (lambda state: _write(state, folder)) if chief else None
         callbacks = [KeepBest(state), Checkpoint(state, stage, write)]
         if chief:

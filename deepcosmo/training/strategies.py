@@ -51,9 +51,12 @@ def strategy(name):
     return STRATEGIES[name]()
 
 
-def is_chief(strategy):
-    """Whether this process is the one that writes files and reports progress."""
-    resolver = strategy.cluster_resolver
+def is_chief(resolver):
+    """Whether this process is the one that writes files and reports progress.
+
+    Args:
+        resolver: the `cluster_resolver` of a strategy, or None.
+    """
     if resolver is None or not resolver.task_type:
         return True
     if "chief" in resolver.cluster_spec().jobs:

@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -57,11 +58,20 @@ def publish(model, recipe, *, metrics, training, root=None, source=None):
     arrays = recipe.golden(rebuilt)
 
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(config, indent=1) + "\n"
-    _replace(folder / CONFIG, lambda path: path.write_text(text, encoding="utf-8"))
-    _replace(folder / RECIPE, lambda path: shutil.copyfile(source, path))
-    _replace(folder / WEIGHTS, rebuilt.save_weights)
-    _replace(folder / GOLDEN, lambda path: np.savez_compressed(path, **arrays))
+    with tempfile.TemporaryDirectory(dir=folder) as part:  # checked there, then moved into place
+        part = Path(part)
+        (part / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        shutil.copyfile(source, part / RECIPE)
+        rebuilt.save_weights(part / WEIGHTS)
+        np.savez_compressed(part / GOLDEN, **arrays)
+        if large := [path.name for path in part.iterdir() if path.stat().st_size > LARGEST_FILE]:
+            raise ZooError(f"larger than {LARGEST_FILE // 2**20} MiB: {', '.join(large)} of {recipe.name}")
+        rebuilt.load_weights(part / WEIGHTS)
+        worst = golden.deviations(golden.call_keras(rebuilt), arrays)
+        if far := [name for name, value in worst.items() if not value < golden.TOLERANCE]:
+            raise ZooError(f"{recipe.name} does not reproduce its own golden arrays: {', '.join(far)}")
+        for path in part.iterdir():
+            os.replace(path, folder / path.name)
     files = {name: _fingerprint(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN, RECIPE)}
     entry = Entry(
         name=recipe.name,
@@ -81,10 +91,6 @@ def publish(model, recipe, *, metrics, training, root=None, source=None):
         directory=folder,
     )
     _write(entry)
-    rebuilt.load_weights(folder / WEIGHTS)
-    worst = golden.deviations(golden.call_keras(rebuilt), arrays)
-    if far := [name for name, value in worst.items() if not value < golden.TOLERANCE]:
-        raise ZooError(f"{recipe.name} does not reproduce its own golden arrays: {', '.join(far)}")
     return entry
 
 
@@ -236,7 +242,7 @@ def write_table(root):
 def quantity(value, error):
     """A value with its error, rounded to two digits of the error."""
     if not error or not math.isfinite(error):
-        return f"{value:.4g}"
+        return f"{value:.5g}"
     decimals = max(0, 1 - math.floor(math.log10(abs(error))))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
@@ -247,16 +253,6 @@ def _as_dicts(metrics):
 
 def _fingerprint(path):
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
-
-
-def _replace(path, write):
-    """Lets `write` make the file under another name of the same ending, then moves it into place."""
-    part = path.with_name(f"part-{path.name}")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(entry):

@@ -3,10 +3,11 @@ import socket
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import toy
 from processes import running
 
-from deepcosmo.training import strategy, train
+from deepcosmo.training import strategies, strategy, train
 
 REPLICAS = """
 import keras
@@ -90,3 +91,24 @@ def test_bad_strategies(tmp_path, monkeypatch):
         strategy("multi_worker")
     with pytest.raises(ValueError, match="no TPU"):
         strategy("tpu")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task", "index", "chief"),
+    [
+        (["worker"], "worker", 0, True),
+        (["worker"], "worker", 1, False),
+        (["chief", "worker"], "chief", 0, True),
+        (["chief", "worker"], "worker", 0, False),
+    ],
+)
+def test_one_process_of_a_cluster_writes(monkeypatch, jobs, task, index, chief):
+    cluster = {job: ["localhost:1", "localhost:2"][: 1 if job == "chief" else 2] for job in jobs}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": task, "index": index}}))
+    assert strategies.is_chief(tf.distribute.cluster_resolver.TFConfigClusterResolver()) is chief
+
+
+def test_a_process_alone_writes(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert strategies.is_chief(tf.distribute.cluster_resolver.TFConfigClusterResolver())
+    assert strategies.is_chief(tf.distribute.get_strategy().cluster_resolver)

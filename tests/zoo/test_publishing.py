@@ -83,8 +83,16 @@ def test_publish_notices_a_model_that_does_not_repeat_itself(root):
     recipe = dataclasses.replace(
         small_recipe.RECIPE, golden=lambda model: small_recipe.golden_arrays(SmallModel())
     )
+    before = {path.name: path.read_bytes() for path in (root / NAME).iterdir()}
     with pytest.raises(zoo.ZooError, match="does not reproduce"):
         zoo.publish(SmallModel(), recipe, metrics=[METRIC], training={}, root=root)
+    assert {path.name: path.read_bytes() for path in (root / NAME).iterdir()} == before
+
+
+def test_publish_refuses_files_that_are_too_large(root, monkeypatch):
+    monkeypatch.setattr(publishing, "LARGEST_FILE", 1000)
+    with pytest.raises(zoo.ZooError, match="larger than .* model.weights.h5"):
+        zoo.publish(SmallModel(), small_recipe.RECIPE, metrics=[METRIC], training={}, root=root)
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,10 @@ RECIPE = Recipe(
     limits="Galaxies brighter than F814W = 25.2 whose profiles are those of the COSMOS parametric fits: smooth, "
     "without spiral arms, bars or neighbours; as sharp as a Gaussian of 0.05 arcsec FWHM where no PSF is given. "
     "Conditions outside the trained range are warned of, not refused. The light inside the stamp is scaled to "
-    "`mag_auto`, so that |dmag| = 0 by construction and tests nothing; renderings lose what lies beyond the stamp. "
-    "COPIES was raised from 2 to 6 after a look at the test split, where one of 45 bins (of size, g and half-light "
-    "radius) was off by -6.3%, -3.1 sigma. Of the 14 real stamps, 6 took part in choosing the weights of `vae_cosmos`, "
-    "whose limits hold here too.",
+    "`mag_auto`, so that |dmag| = 0 by construction and tests nothing; renderings lose what lies beyond the "
+    "stamp. COPIES was raised from 2 to 6 after a look at the test split, where one of 45 bins (of size, g and "
+    "half-light radius) was off by -6.3%, -3.1 sigma. Of the 14 real stamps, 6 took part in choosing the weights "
+    "of `vae_cosmos`, whose limits hold here too.",
     licence="MIT",
     citation="Lanusse et al. 2021 (arXiv:2008.03833) for the method; Mandelbaum et al. 2012 (arXiv:1107.4629) and "
     "Leauthaud et al. 2007 (arXiv:astro-ph/0702359) for the COSMOS sample.",

@@ -156,15 +156,16 @@ RECIPE = Recipe(
     golden=golden_arrays,
     seed=SEED,
     limits="Trained on parametric fits to COSMOS galaxies brighter than F814W = 25.2, some made irregular by random "
-    "fields, dimmed by up to a magnitude and moved by up to 1.5 px, and on 55 real stamps; one galaxy per stamp of "
-    "128 x 128 px at 0.03 arcsec/px, through ACS PSFs. Galaxies are decoded as sharp as a Gaussian of 0.05 arcsec FWHM. "
-    "Light of neighbours is outside the training, sharp spiral arms and bars are beyond the decoder, and so are other "
-    "noise spectra unless set with `set_noise_power`. On real stamps the encoder alone beats a single-Sérsic fit in the "
-    "mean only; the refined posterior (`posterior(..., iterations=15)`) is better on most stamps, but not in the median "
-    "of all 14, by 5e-5: nine of them are fainter than 25.2 mag, where the fit's seven free parameters gain 4e-4 by "
-    "following the noise. Those 14 are few, 6 of them were among the 2,054 validation stamps that chose the weights, "
-    "and dimming and moving came in after a look at which of them were missed; the split at mag_auto = 25.2 was made "
-    "after seeing the result for all. Uncertainties below S/N 10 lean on the prior.",
+    "fields, dimmed by up to a magnitude and moved by up to 1.5 px, and on 55 real stamps; one galaxy per stamp "
+    "of 128 x 128 px at 0.03 arcsec/px, through ACS PSFs. Galaxies are decoded as sharp as a Gaussian of 0.05 "
+    "arcsec FWHM. Light of neighbours is outside the training, sharp spiral arms and bars are beyond the decoder,"
+    " and so are other noise spectra unless set with `set_noise_power`. On real stamps the encoder alone beats a "
+    "single-Sérsic fit in the mean only; the refined posterior (`posterior(..., iterations=15)`) is better on "
+    "most stamps, but not in the median of all 14, by 5e-5: nine of them are fainter than 25.2 mag, where the "
+    "fit's seven free parameters gain 4e-4 by following the noise. Those 14 are few, 6 of them were among the "
+    "2,054 validation stamps that chose the weights, and dimming and moving came in after a look at which of them"
+    " were missed; the split at mag_auto = 25.2 was made after seeing the result for all. Uncertainties below S/N"
+    " 10 lean on the prior.",
     licence="MIT",
     citation="Lanusse et al. 2021 (arXiv:2008.03833) for the method; Mandelbaum et al. 2012 (arXiv:1107.4629) and "
     "Leauthaud et al. 2007 (arXiv:astro-ph/0702359) for the COSMOS sample.",
