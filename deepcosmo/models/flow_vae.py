@@ -15,14 +15,17 @@ from deepcosmo.models.vae import GalaxyVAE
 
 __all__ = ["FlowVAE"]
 
+_KNOTS = 12
+
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class FlowVAE(GalaxyVAE):
     """A `GalaxyVAE` whose prior is learned: z ~ p(z | mag_auto, flux_radius, zphot), a normalising flow.
 
     Sampling is flow, then decoder (Lanusse et al. 2021, arXiv:2008.03833), and every galaxy has the flux of its
-    `mag_auto`. A frozen `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn
-    without a catalogue. `posterior` keeps the prior N(0, 1) of the `GalaxyVAE`: it needs no conditions.
+    `mag_auto`: what of it falls inside the stamp is, at each `flux_radius`, that of the training's galaxies. A frozen
+    `CatalogFlow` is the joint density of the conditions, so that a whole population can be drawn without a catalogue.
+    `posterior` keeps the prior N(0, 1) of the `GalaxyVAE`: it needs no conditions.
 
     `fit` takes the feature dicts of the data set `cosmos_stamps`, whose `attrs` hold the conditions. Its loss is minus
     the evidence lower bound under the learned prior. Feature dicts that hold `latent`, draws of z from the posterior,
@@ -46,14 +49,25 @@ class FlowVAE(GalaxyVAE):
         self.population.trainable = False
         self.condition_range = self.add_weight(shape=(2, 3), initializer="zeros", trainable=False,
                                                name="condition_range")
+        # mean share of the flux that lies inside the stamp, at knots equally spaced in log flux_radius
+        self.inside = self.add_weight(shape=(_KNOTS,), initializer="ones", trainable=False, name="inside")
 
     # ---- conditions
 
-    def adapt(self, latent, conditions):
-        """Measures the scales of latent vectors (n, latent) and of `conditions`, and the range of the latter."""
+    def adapt(self, latent, conditions, inside):
+        """Measures what training leaves alone, from galaxies whose latent vectors are known.
+
+        Args:
+            latent: (n, latent).
+            conditions: dict of (n,) arrays; their scales and ranges are those of the model.
+            inside: share of each galaxy's flux that lies inside its stamp, (n,).
+        """
         self.prior.adapt(self._context(self._stack(conditions)), latent)
         values = np.stack([np.asarray(conditions[name], "float32") for name in self.conditions], axis=-1)
         self.condition_range.assign(np.quantile(values, [0.0005, 0.9995], axis=0))
+        shares = np.asarray(self._knots(values[:, 1]), float)
+        gram = shares.T @ shares + 1e-3 * np.eye(_KNOTS)  # knots that no galaxy is near stay at 1
+        self.inside.assign(1.0 + np.linalg.solve(gram, shares.T @ (np.asarray(inside, float) - 1.0)))
 
     def _stack(self, conditions):
         missing = [name for name in self.conditions if name not in conditions]
@@ -66,6 +80,12 @@ class FlowVAE(GalaxyVAE):
         """(mag_auto, flux_radius, zphot) -> (mag_auto, log flux_radius, log(1 + zphot))."""
         mag, radius, redshift = ops.unstack(values, axis=-1)
         return ops.stack([mag, ops.log(radius), ops.log(1.0 + redshift)], axis=-1)
+
+    def _knots(self, radius):
+        """Weights (n, knots) of a linear interpolation in log flux_radius, constant beyond the trained range."""
+        low, high = ops.unstack(ops.log(ops.maximum(self.condition_range[:, 1], [1.0, 2.0])))  # zeros before `adapt`
+        place = (_KNOTS - 1) * ops.clip((ops.log(radius) - low) / (high - low), 0.0, 1.0)
+        return ops.relu(1.0 - ops.abs(place[:, None] - np.arange(_KNOTS, dtype="float32")))
 
     def checked_conditions(self, conditions):
         """Conditions (n, 3) of a dict of arrays (n,); values outside the trained range are warned of."""
@@ -151,7 +171,7 @@ class FlowVAE(GalaxyVAE):
         else:
             values = self.checked_conditions(conditions)
         galaxies = self.decode(self._latent(values, second), psf)
-        flux = 10.0 ** (0.4 * (self.zero_point - values[:, 0]))
+        flux = 10.0 ** (0.4 * (self.zero_point - values[:, 0])) * ops.matmul(self._knots(values[:, 1]), self.inside)
         return galaxies * ops.reshape(flux / ops.sum(galaxies, (1, 2, 3)), (-1, 1, 1, 1)), conditions
 
     def draw(self, number, *, seed):
