@@ -25,7 +25,7 @@ from deepcosmo.nn.resnet import MLP
 __all__ = ["MAF", "NSF", "Flow", "RealNVP"]
 
 # Calls with more rows are cut into chunks of this size. It fits the activations into a core's cache.
-_CHUNK = 512
+_CHUNK = 1024
 _CORES = os.cpu_count()
 
 
