@@ -139,18 +139,18 @@ def test_density_depends_on_the_context(case):
 
 @pytest.mark.parametrize("name, context_dim", [("maf", 2), ("nsf_coupling", 0)])
 def test_many_rows_as_few(name, context_dim):
-    # Above 512 rows XLA takes over, in chunks.
+    # Above 1024 rows XLA takes over, in chunks.
     flow, y, context = make(name, context_dim, transforms=2)
-    large = np.tile(y, (70, 1))
-    contexts = None if context is None else np.tile(context, (70, 1))
+    large = np.tile(y, (140, 1))
+    contexts = None if context is None else np.tile(context, (140, 1))
     np.testing.assert_allclose(
-        flow.log_prob(large, contexts), np.tile(flow.log_prob(y, context), 70), rtol=1e-4, atol=1e-4
+        flow.log_prob(large, contexts), np.tile(flow.log_prob(y, context), 140), rtol=1e-4, atol=1e-4
     )
-    shape = 700 if context is None else ()
+    shape = 1400 if context is None else ()
     large = flow.sample(shape, contexts, seed=1)
     z = flow.distribution(contexts).distribution.sample(shape, seed=tf.constant([0, 1]))
-    few = flow.distribution(None if context is None else contexts[600:]).bijector.forward(z[600:])
-    np.testing.assert_allclose(large[600:], few, rtol=1e-3, atol=1e-3)
+    few = flow.distribution(None if context is None else contexts[1300:]).bijector.forward(z[1300:])
+    np.testing.assert_allclose(large[1300:], few, rtol=1e-3, atol=1e-3)
 
 
 def test_shapes_and_seeds(case):
