@@ -35,7 +35,8 @@ def check(out):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 with tarfile.open(archive) as tar:
-                    tar.extractall(folder, filter="data")
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # younger than Python 3.10.0
+                    tar.extractall(folder)
                 command = [sys.executable, __file__, "--replay", folder]
                 done = subprocess.run(command, capture_output=True, text=True)
             lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()

@@ -22,7 +22,7 @@ def run(script, folder, **variables):
 def test_example(tmp_path):
     shapes = "; print(galaxies.shape, seen.shape, images.shape, posterior.batch_shape, galaxy.flux > 0)"
     said = run(snippet("example") + shapes.replace("; ", "\n"), tmp_path)
-    assert said.split("\n")[-2] == "(16, 128, 128, 1) (16, 128, 128, 1) (16, 128, 128, 1) (16,) True"
+    assert said.split("\n")[-2] == "(16, 128, 128, 1) (16, 128, 128, 1) (16, 128, 128) (16,) True"
     assert (tmp_path / "flow_vae_saved" / "saved_model.pb").is_file()
 
 
