@@ -35,7 +35,7 @@ def check(out):
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 with tarfile.open(archive) as tar:
-                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # younger than Python 3.10.0
+                    tar.extraction_filter = getattr(tarfile, "data_filter", None)  # since 3.10.12 and 3.11.4
                     tar.extractall(folder)
                 command = [sys.executable, __file__, "--replay", folder]
                 done = subprocess.run(command, capture_output=True, text=True)
