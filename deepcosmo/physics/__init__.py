@@ -1,15 +1,7 @@
 """Forward models of the sky and of its observation; modules load on first use."""
 
-import importlib
+from deepcosmo._lazy import submodules
 
 __all__ = ["galaxies"]
 
-
-def __getattr__(name):
-    if name in __all__:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = submodules(__name__, __all__)
