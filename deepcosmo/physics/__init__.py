@@ -2,6 +2,6 @@
 
 from deepcosmo._lazy import submodules
 
-__all__ = ["galaxies"]
+__all__ = ["cosmology", "fields", "galaxies", "lensing"]
 
 __getattr__, __dir__ = submodules(__name__, __all__)

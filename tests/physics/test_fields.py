@@ -1,0 +1,56 @@
+"""Random maps: their spectra, skewness and correlation between bins."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from deepcosmo.physics import fields
+
+SHAPE, PIXEL = (96, 128), 1.5
+ELL = np.geomspace(5, 2e4, 60)
+C_ELL = 1e-9 / (1 + (ELL / 800) ** 2) * np.array([[1.0, 1.2], [1.2, 2.5]])[..., None]
+SHIFT = np.array([0.02, 0.05])
+EDGES = np.array([100, 300, 800, 1800, 3500, 0.8 * 180 / (PIXEL / 60)])
+MAPS = {
+    "gaussian": lambda seed: fields.gaussian_maps(C_ELL, ELL, shape=SHAPE, pixel_scale=PIXEL, seed=seed),
+    "lognormal": lambda seed: fields.lognormal_maps(C_ELL, ELL, SHIFT, shape=SHAPE, pixel_scale=PIXEL, seed=seed),
+}
+
+
+@pytest.fixture(scope="module", params=MAPS)
+def maps(request):
+    return request.param, np.stack([MAPS[request.param]((7, i)) for i in range(100)])
+
+
+def test_spectra_are_those_asked_for(maps):
+    """Within 2%, and within five times the scatter of the mean over 100 maps."""
+    ell, measured = fields.measured_power(maps[1], pixel_scale=PIXEL, edges=EDGES)
+    modes = fields.multipoles(SHAPE, PIXEL)
+    weight = np.where(np.arange(modes.shape[1]) % (SHAPE[1] // 2) == 0, 1.0, 2.0) * np.ones_like(modes)
+    measured = measured.numpy()
+    error = measured.std(0) / np.sqrt(len(measured))
+    for n, (low, high) in enumerate(itertools.pairwise(EDGES)):
+        inside = weight * ((modes >= low) & (modes < high))
+        for i, j in ((0, 0), (0, 1), (1, 1)):
+            expected = np.sum(inside * np.interp(np.log(modes + 1e-9), np.log(ELL), C_ELL[i, j])) / inside.sum()
+            difference = abs(measured[:, i, j, n].mean() - expected)
+            assert difference < 5 * error[i, j, n] + 0.003 * expected
+            assert difference < 0.02 * expected or low < 800
+
+
+def test_moments(maps):
+    name, kappa = maps
+    variance = np.mean(kappa**2, (0, 2, 3))
+    s = np.log1p(variance / SHIFT**2)
+    expected = (np.exp(s) + 2) * np.sqrt(np.exp(s) - 1) if name == "lognormal" else np.zeros(2)
+    each = np.mean(kappa**3, (2, 3)) / variance**1.5
+    assert np.all(np.abs(each.mean(0) - expected) < 5 * each.std(0) / np.sqrt(len(each)))
+    assert np.all(kappa.min((0, 2, 3)) > -SHIFT) or name == "gaussian"
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_same_seed_same_map(name):
+    one, same, other = (MAPS[name](seed).numpy() for seed in ((1, 2), (1, 2), (1, 3)))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0
