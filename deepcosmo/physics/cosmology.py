@@ -19,6 +19,7 @@ __all__ = [
     "angular_power",
     "comoving_distance",
     "growth",
+    "growth_rate",
     "hubble_rate",
     "lensing_efficiency",
     "linear_power",
@@ -136,12 +137,11 @@ def _chebyshev():
     return (t - 1) * (-_FIRST / 2), d, d @ d, np.linalg.inv(polynomials)
 
 
-def growth(cosmology, z):
-    """Linear growth factor D(z) of matter, 1 today, at redshifts (nz,) up to 900: (..., nz).
+def _growing_mode(p):
+    """Chebyshev coefficients (..., nodes) of D / a, not normalised, and of its derivative in ln a.
 
-    Solves D'' + (2 + dlnH/dx) D' - 3/2 Omega_m(x) D = 0 in x = ln a by collocation, for D / a.
+    Solves D'' + (2 + dlnH/dx) D' - 3/2 Omega_m(x) D = 0 in x = ln a by collocation.
     """
-    p = _Parameters(cosmology, 1)
     x, d1, d2, to_coefficients = (p.tensor(v) for v in _chebyshev())
     matter, radiation, dark = _densities(p, x)
     total = matter + radiation + dark
@@ -154,14 +154,33 @@ def growth(cosmology, z):
     system = tf.concat([system[..., 1:-1, :], rows], -2)
     right = tf.concat([tf.zeros_like(slope[..., 1:-1]), 1.0 + equality, -equality], -1)
     ratio = tf.linalg.solve(system, right[..., None])[..., 0]
-    coefficients = tf.linalg.matvec(to_coefficients, ratio)
-    log_a = -tf.math.log1p(p.tensor(z))
+    return tf.linalg.matvec(to_coefficients, ratio), tf.linalg.matvec(to_coefficients @ d1, ratio)
+
+
+def _polynomials(p, log_a):
+    """Chebyshev polynomials at ln a (nz,): (nz, nodes)."""
     t = 1.0 - 2.0 * log_a / _FIRST
     polynomials = [tf.ones_like(t), t]
     for _ in range(2, _GROWTH):
         polynomials.append(2.0 * t * polynomials[-1] - polynomials[-2])
-    today = tf.reduce_sum(coefficients, -1, keepdims=True)
-    return tf.exp(log_a) * tf.linalg.matvec(tf.stack(polynomials, -1), coefficients) / today
+    return tf.stack(polynomials, -1)
+
+
+def growth(cosmology, z):
+    """Linear growth factor D(z) of matter, 1 today, at redshifts (nz,) up to 900: (..., nz)."""
+    p = _Parameters(cosmology, 1)
+    ratio, _ = _growing_mode(p)
+    log_a = -tf.math.log1p(p.tensor(z))
+    today = tf.reduce_sum(ratio, -1, keepdims=True)
+    return tf.exp(log_a) * tf.linalg.matvec(_polynomials(p, log_a), ratio) / today
+
+
+def growth_rate(cosmology, z):
+    """dlnD/dlna at redshifts (nz,) up to 900: (..., nz)."""
+    p = _Parameters(cosmology, 1)
+    ratio, slope = _growing_mode(p)
+    polynomials = _polynomials(p, -tf.math.log1p(p.tensor(z)))
+    return 1.0 + tf.linalg.matvec(polynomials, slope) / tf.linalg.matvec(polynomials, ratio)
 
 
 # ---- linear power

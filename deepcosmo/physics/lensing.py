@@ -55,7 +55,8 @@ def _filtered(field, conjugate):
 
 
 def kappa_to_shear(kappa, *, padding=0):
-    """Shear of a convergence map.
+    """Shear of a convergence map: gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa in Fourier space,
+    l1 along columns (RA ascending), l2 along rows (Dec ascending).
 
     Args:
         kappa: (..., rows, columns), float32 or float64.
@@ -71,6 +72,9 @@ def kappa_to_shear(kappa, *, padding=0):
 
 def shear_to_kappa(shear, *, padding=0, modes="E"):
     """Convergence of a shear map (Kaiser-Squires): the adjoint of `kappa_to_shear` and, but for the mean, its inverse.
+
+    In Fourier space kappa = ((l1^2 - l2^2) gamma1 + 2 l1 l2 gamma2) / l^2, l1 along columns (RA ascending), l2 along
+    rows (Dec ascending).
 
     Args:
         shear: (..., rows, columns, 2), float32 or float64.

@@ -42,6 +42,7 @@ def main():
             "hubble_rate": theirs.h_over_h0(a),
             "comoving_distance": theirs.comoving_radial_distance(a),
             "growth": theirs.growth_factor(a),
+            "growth_rate": theirs.growth_rate(a),
             "linear_power": [theirs.linear_matter_power(K, x) for x in a],
             "nonlinear_power": [theirs.nonlin_matter_power(K, x) for x in a],
             "angular_power": [[ccl.angular_cl(theirs, s, t, ELL) for s in tracers] for t in tracers],

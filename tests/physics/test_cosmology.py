@@ -22,7 +22,7 @@ def pair(request):
     return universes()[request.param], {name: v[request.param] for name, v in REFERENCE.items() if name != "version"}
 
 
-@pytest.mark.parametrize("name", ["hubble_rate", "comoving_distance", "growth"])
+@pytest.mark.parametrize("name", ["hubble_rate", "comoving_distance", "growth", "growth_rate"])
 def test_background_and_growth_are_ccls(pair, name):
     np.testing.assert_allclose(getattr(cosmology, name)(pair[0], Z), pair[1][name], rtol=1e-6)
 

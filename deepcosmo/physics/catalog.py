@@ -1,0 +1,212 @@
+"""From a catalogue of galaxy shapes to maps of shear, noise and coverage.
+
+Convention, as of `lensing`: maps are (rows, columns); rows run along declination, columns along right ascension, both
+ascending (so that east is on the right of the map). With the wave vector (l1, l2), l1 along columns and l2 along rows,
+
+    gamma1 = (l1^2 - l2^2) / l^2 kappa,    gamma2 = 2 l1 l2 / l^2 kappa
+
+in Fourier space. A galaxy stretched along RA has gamma1 > 0, one stretched along the diagonal of growing RA and Dec
+gamma2 > 0.
+"""
+
+import dataclasses
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+from astropy.wcs import WCS
+
+__all__ = ["ShearMap", "SkyGrid", "catalog_to_map"]
+
+PROJECTIONS = {"tangent": "TAN", "plain": "CAR"}
+LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
+MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory
+
+
+def _checked(**columns):
+    """The columns as float64 arrays (n,), once they are of one length, finite and within their limits."""
+    columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}
+    shapes = {name: values.shape for name, values in columns.items()}
+    if len(set(shapes.values())) > 1 or columns["ra"].ndim != 1:
+        raise ValueError(f"columns must be one-dimensional and of one length; got {shapes}")
+    if not columns["ra"].size:
+        raise ValueError("the catalogue is empty; it must have at least one galaxy")
+    for name, values in columns.items():
+        if wrong := np.count_nonzero(~np.isfinite(values)):
+            raise ValueError(f"{name} must be finite; {wrong} of {values.size} values are NaN or infinite")
+        low, high = LIMITS.get(name, (-np.inf, np.inf))
+        if values.min() < low or values.max() > high:
+            unit = "" if name == "weight" else " deg"
+            raise ValueError(f"{name} must lie between {low} and {high}{unit}; got {values.min()} to {values.max()}")
+    return columns.values()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SkyGrid:
+    """Pixels on the sky: rows along declination, columns along right ascension, both ascending.
+
+    Attributes:
+        ra: right ascension of the centre of the map, deg.
+        dec: declination of the centre of the map, deg.
+        shape: (rows, columns).
+        pixel_scale: side of a pixel, arcmin.
+        projection: "tangent" (gnomonic, FITS `TAN`): pixels are squares on the sky; "plain" (FITS `CAR`): they are
+            squares in RA and Dec, hence narrower on the sky by cos(Dec).
+
+    Raises:
+        ValueError: an attribute is not of the above kind.
+    """
+
+    ra: float
+    dec: float
+    shape: tuple
+    pixel_scale: float
+    projection: str = "tangent"
+
+    def __post_init__(self):
+        _checked(ra=[self.ra], dec=[self.dec])
+        shape = tuple(self.shape)
+        if len(shape) != 2 or not all(isinstance(n, numbers.Integral) and n > 0 for n in shape):
+            raise ValueError(f"shape must be (rows, columns), positive integers; got {self.shape}")
+        object.__setattr__(self, "shape", tuple(map(int, shape)))
+        if not 0 < self.pixel_scale < np.inf:
+            raise ValueError(f"pixel_scale must be a positive number of arcmin; got {self.pixel_scale}")
+        if self.projection not in PROJECTIONS:
+            raise ValueError(f"projection must be one of {', '.join(PROJECTIONS)}; got {self.projection!r}")
+
+    @classmethod
+    def around(cls, ra, dec, *, pixel_scale, projection="tangent"):
+        """The smallest grid around the middle of a field that holds all its galaxies; it may lie across RA = 0.
+
+        Args:
+            ra: (n,), deg, between -360 and 360.
+            dec: (n,), deg.
+            pixel_scale: arcmin.
+            projection: "tangent" or "plain".
+
+        Raises:
+            ValueError: positions are missing, not finite or out of range, or too far apart for one map.
+        """
+        ra, dec = _checked(ra=ra, dec=dec)
+        mean = np.angle(np.exp(1j * np.radians(ra)).mean(), deg=True)
+        near = ra - 360 * np.round((ra - mean) / 360)
+        ra0, dec0 = (float(values.min() + values.max()) / 2 for values in (near, dec))
+        pixel = cls(ra=ra0 % 360, dec=dec0, shape=(1, 1), pixel_scale=pixel_scale, projection=projection)
+        sides = 2 * np.abs(pixel.wcs.wcs_world2pix(ra, dec, 0)).max(1)
+        if not np.all(sides < MAX_SIDE):  # NaN: beyond the horizon of the tangent plane
+            raise ValueError(
+                f"a map around all galaxies, RA {near.min():.4g} to {near.max():.4g}, Dec {dec.min():.4g} to "
+                f"{dec.max():.4g} deg, would have more than {MAX_SIDE} pixels of {pixel_scale} arcmin on a side; "
+                "leave out stray galaxies, take larger pixels or make a SkyGrid of the part to be mapped"
+            )
+        columns, rows = (int(side) + 1 for side in sides)
+        return dataclasses.replace(pixel, shape=(rows, columns))
+
+    @property
+    def wcs(self):
+        """The grid as an `astropy.wcs.WCS`; FITS axis 1 runs along columns."""
+        rows, columns = self.shape
+        wcs = WCS(naxis=2)
+        code, step = PROJECTIONS[self.projection], self.pixel_scale / 60
+        wcs.wcs.ctype = f"RA---{code}", f"DEC--{code}"
+        wcs.wcs.cunit = "deg", "deg"
+        wcs.wcs.cdelt = step, step
+        wcs.wcs.radesys = "ICRS"
+        # CAR is plain RA and Dec only if its reference point is on the equator.
+        equator = self.dec if self.projection == "plain" else 0.0
+        wcs.wcs.crval = self.ra, self.dec - equator
+        wcs.wcs.crpix = (columns + 1) / 2, (rows + 1) / 2 - equator / step
+        wcs.pixel_shape = columns, rows
+        return wcs
+
+    def index(self, ra, dec):
+        """Pixels of positions in deg, (n,): row * columns + column, int64; -1 off the grid."""
+        rows, columns = self.shape
+        x, y = (np.floor(p + 0.5) for p in self.wcs.wcs_world2pix(ra, dec, 0))
+        inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        return np.where(inside, y * columns + x, -1).astype(np.int64)
+
+    def _turn(self, ra, dec):
+        """exp(2 i psi), (n,): psi is the angle between north at a position and the columns of the map."""
+        if self.projection == "plain":
+            return np.ones(len(ra))
+        away = np.radians(ra - self.ra) / 2
+        half, half0 = np.radians(dec) / 2, np.radians(self.dec) / 2
+        # Napier's analogy for the triangle of pole, centre and position.
+        turn = np.cos(away) * np.cos(half - half0) + 1j * np.sin(away) * np.sin(half + half0)
+        return (turn / np.abs(turn)) ** 4
+
+
+class ShearMap(NamedTuple):
+    """A binned catalogue; all float maps are float64 and 0 where `mask` is False.
+
+    Attributes:
+        shear: weighted mean (rows, columns, 2): gamma1 and gamma2, in the convention of `catalog_to_map`.
+        noise_std: standard deviation of its shape noise (rows, columns, 2).
+        mask: bool (rows, columns): pixels that hold a galaxy.
+        counts: galaxies, int64 (rows, columns).
+    """
+
+    shear: np.ndarray
+    noise_std: np.ndarray
+    mask: np.ndarray
+    counts: np.ndarray
+
+
+def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
+    """Bins a shear catalogue: weighted mean shear of each pixel, with its noise.
+
+    The maps are in the convention gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa, l1 along columns
+    (RA ascending), l2 along rows (Dec ascending). Catalogues are in one of four; the one at hand needs
+
+        signs      frame of e1 and e2
+        (1, 1)     x to the east (RA ascending), y to the north
+        (1, -1)    x to the west, y to the north: images with north up and east left, such as COSMOS
+        (-1, 1)    e1 = |e| cos 2 phi, e2 = |e| sin 2 phi, phi from north through east (IAU)
+        (-1, -1)   x to the south, y to the east (HEALPix)
+
+    A wrong sign of one component turns lensing into as much B- as E-mode; that of both makes clusters voids. On a
+    tangent grid ellipticities are also turned from the north of each galaxy to that of the centre of the map.
+
+    Args:
+        ra: (n,), deg, between -360 and 360; the field may lie across RA = 0.
+        dec: (n,), deg.
+        e1: shear estimates (n,): an average of them is the shear.
+        e2: as `e1`.
+        weight: (n,), not negative; equal by default. Galaxies of weight 0 do not count.
+        grid: `SkyGrid`; galaxies off it do not count.
+        signs: factors of e1 and e2, 1 or -1.
+
+    Returns:
+        `ShearMap`. Its noise is sigma sqrt(sum w^2) / sum w over the galaxies of a pixel, where
+        sigma^2 = sum w^2 (e - mean)^2 / sum w^2 over those of the map, for each component.
+
+    Raises:
+        ValueError: columns that are empty, unequal in length, not finite or out of range; no galaxy on the grid.
+    """
+    if tuple(signs) not in {(1, 1), (1, -1), (-1, 1), (-1, -1)}:
+        raise ValueError(f"signs must be two factors, 1 or -1; got {signs!r}")
+    weight = np.ones(np.shape(ra)) if weight is None else weight
+    ra, dec, e1, e2, weight = _checked(ra=ra, dec=dec, e1=e1, e2=e2, weight=weight)
+    pixel = grid.index(ra, dec)
+    counted = (pixel >= 0) & (weight > 0)
+    if not counted.any():
+        raise ValueError(
+            f"no galaxy of positive weight is on the grid of {grid.shape} pixels of {grid.pixel_scale} arcmin around "
+            f"RA {grid.ra:.4f}, Dec {grid.dec:.4f}; got RA {ra.min():.4f} to {ra.max():.4f}, Dec {dec.min():.4f} to "
+            f"{dec.max():.4f} and weights of at most {weight.max():.4g}"
+        )
+    pixel, weight = pixel[counted], weight[counted]
+    e = ((signs[0] * e1 + 1j * signs[1] * e2) * grid._turn(ra, dec))[counted]
+    e = np.stack([e.real, e.imag], -1)
+
+    def total(values):
+        return np.bincount(pixel, values, np.prod(grid.shape)).reshape(grid.shape)
+
+    counts = total(np.ones(len(pixel))).astype(np.int64)
+    mask = counts > 0
+    weights = np.where(mask, total(weight), 1.0)[..., None]
+    shear = np.stack([total(weight * component) for component in e.T], -1) / weights
+    variance = np.average((e - np.average(e, 0, weight)) ** 2, 0, weight**2)
+    noise_std = np.sqrt(variance * total(weight**2)[..., None]) / weights
+    return ShearMap(shear, noise_std, mask, counts)
