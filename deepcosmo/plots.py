@@ -1,10 +1,10 @@
-"""Pictures: grids of galaxy stamps, rows of stamps side by side, and pair plots of catalogues."""
+"""Pictures: grids of galaxy stamps, rows of stamps side by side, pair plots of catalogues, maps of the sky."""
 
 import math
 
 import numpy as np
 
-__all__ = ["comparison", "pairs", "stamps"]
+__all__ = ["comparison", "pairs", "sky_maps", "stamps"]
 
 
 def _figure(width, height):
@@ -116,3 +116,45 @@ def pairs(columns, path, *, units=None, bins=40):
             if j and i != j:
                 axes.set_yticklabels([])
     figure.savefig(path, dpi=120)
+
+
+def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
+    """Writes maps of the sky side by side, each with its colour bar; east is on the left where there is a WCS.
+
+    Args:
+        maps: dict title -> (rows, columns), rows along declination, columns along right ascension, both ascending;
+            NaN where there is nothing to show.
+        path: file to write.
+        wcs: `astropy.wcs.WCS` of the maps, for axes in RA and Dec.
+        points: positions (n, 2) in deg to mark by circles, or None.
+        limits: dict title -> (low, high) of the colours; by default symmetric about 0 at the 99.5% quantile, or from 0
+            for maps that are nowhere negative.
+        columns: maps in a row.
+    """
+    limits = limits or {}
+    columns = min(columns, len(maps))
+    rows = math.ceil(len(maps) / columns)
+    figure = _figure(3.6 * columns, 3.3 * rows)
+    for i, (title, values) in enumerate(maps.items()):
+        values = np.asarray(values, float)
+        axes = figure.add_subplot(rows, columns, i + 1, projection=wcs)
+        top = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
+        positive = np.nanmin(values) >= 0
+        low, high = limits.get(title, (0.0 if positive else -top, top))
+        picture = axes.imshow(values, origin="lower", cmap="viridis" if low >= 0 else "RdBu_r", vmin=low, vmax=high,
+                              interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+        if points is not None:
+            axes.scatter(*np.transpose(points), transform=axes.get_transform("world"), s=25, facecolors="none",
+                         edgecolors="k", linewidths=0.7)
+            axes.set(xlim=(-0.5, values.shape[1] - 0.5), ylim=(-0.5, values.shape[0] - 0.5))
+        if wcs is None:
+            axes.set_xticks([])
+            axes.set_yticks([])
+        else:
+            axes.invert_xaxis()
+            for axis, name in zip(axes.coords, ("RA", "Dec"), strict=True):
+                axis.set_ticklabel(size=6)
+                axis.set_axislabel(name, fontsize=7, minpad=0.3)
+        figure.colorbar(picture, ax=axes, shrink=0.8).ax.tick_params(labelsize=6)
+    figure.savefig(path, dpi=130)

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS, WCSHDO_P17, WCSHDO_safe
 
-__all__ = ["read_catalog", "read_map", "write_maps"]
+__all__ = ["read_catalog", "read_map", "read_positions", "write_maps"]
 
 COLUMNS = {
     "ra": ("ra",),
@@ -66,6 +66,28 @@ def read_catalog(path, *, columns=None):
         elif column != "weight" or name:
             raise ValueError(f"{path} has no column {name or ' or '.join(usual)}; it has {', '.join(names) or 'none'}")
     return catalog
+
+
+def read_positions(path):
+    """Positions (n, 2) in deg: the columns ra and dec, in any case, of a table in FITS, .csv, .ecsv or plain text.
+
+    Plain text has columns between blanks, and a line, perhaps a comment, that names them.
+
+    Raises:
+        ValueError: the file is no table, or has no such columns.
+    """
+    path = Path(path)
+    if path.suffix in (".fits", ".gz", ".csv", ".ecsv"):
+        table = _table(path)
+        columns = {name.lower(): table[name] for name in table.colnames}
+    else:
+        lines = [line.lower().replace("#", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
+        names = next((line for line in lines if {"ra", "dec"} <= set(line)), [])
+        rows = [line for line in lines[lines.index(names) + 1 :] if line] if names else []
+        columns = {name: [row[names.index(name)] for row in rows] for name in {"ra", "dec"} & set(names)}
+    if missing := {"ra", "dec"} - set(columns):
+        raise ValueError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(columns) or 'none'}")
+    return np.stack([_numbers(columns[name], f"{path}: column {name}") for name in ("ra", "dec")], -1)
 
 
 def _table(path):

@@ -2,6 +2,6 @@
 
 from deepcosmo._lazy import submodules
 
-__all__ = ["apertures", "comparison", "galaxies", "morphology", "residuals", "sersic_fit", "two_sample"]
+__all__ = ["apertures", "comparison", "galaxies", "maps", "morphology", "residuals", "sersic_fit", "two_sample"]
 
 __getattr__, __dir__ = submodules(__name__, __all__)

@@ -13,6 +13,8 @@ _FILES = {
     "Regression": "regression",
     "GalaxyVAE": "vae",
     "FlowVAE": "flow_vae",
+    "KappaScore": "score",
+    "KappaUNet": "kappa_unet",
 }
 
 __all__ = sorted(_FILES)

@@ -11,7 +11,8 @@ from keras import ops
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import stateless_seed
 from deepcosmo.models.laplace import laplace
-from deepcosmo.nn.galaxy import LightProfileDecoder, StampEncoder, fourier, inverse_fourier, psf_transfer
+from deepcosmo.nn.fourier import fourier, inverse_fourier
+from deepcosmo.nn.galaxy import LightProfileDecoder, StampEncoder, psf_transfer
 
 __all__ = ["GalaxyVAE"]
 

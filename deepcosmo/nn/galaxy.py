@@ -6,30 +6,13 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["LightProfileDecoder", "StampEncoder", "fourier", "inverse_fourier", "psf_transfer"]
+from deepcosmo.nn.fourier import fourier
+
+__all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
 
 # The decoder draws the galaxy as seen through this Gaussian, in pixels: 0.05 arcsec FWHM at 0.03 arcsec/px.
 # Narrower than the ACS PSF, wide enough that sampling it on the pixel grid loses nothing.
 RESOLUTION = 0.05 / 0.03 / math.sqrt(8 * math.log(2))
-
-
-def fourier(images):
-    """Half-plane Fourier transform of real images (batch, n, n): (real, imaginary), each (batch, n // 2 + 1, n).
-
-    The axes are (k_x, k_y): the real transform runs along the rows, and leaving them transposed saves a copy.
-    """
-    real, imaginary = ops.rfft(images)
-    return ops.fft((ops.transpose(real, (0, 2, 1)), ops.transpose(imaginary, (0, 2, 1))))
-
-
-def inverse_fourier(spectrum):
-    """Images (batch, n, n) of half-plane transforms as from `fourier`."""
-    real, imaginary = spectrum
-    n = real.shape[-1]
-    # the inverse of a complex transform is the conjugate of the transform of the conjugate
-    real, imaginary = ops.fft((real, -imaginary))
-    spectrum = ops.transpose(real, (0, 2, 1)) / n, -ops.transpose(imaginary, (0, 2, 1)) / n
-    return ops.irfft(spectrum, fft_length=n)
 
 
 def psf_transfer(psf, size):

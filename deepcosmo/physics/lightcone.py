@@ -82,13 +82,29 @@ def lens_planes(cosmology, *, box=150.0, particles=128, max_redshift=2.6, step=0
     middles = (np.arange(int(np.ceil(farthest / box))) + 0.5) * box
     redshifts = _redshift_at(cosmology, middles)
     pixels = box / (middles * np.radians(PIXEL_SCALE / 60))  # of the map, across the box
-    cells = np.clip(64 * np.ceil(1.5 * pixels / 64), 128, 8 * particles).astype(int)
+    # few different sizes, because painting is compiled for each
+    sizes = np.array([size for i in range(7, 12) for size in (1 << i, 3 << i - 1)])
+    sizes = sizes[sizes <= max(8 * particles, 128)]
+    cells = sizes[np.minimum(np.searchsorted(sizes, 1.5 * pixels), len(sizes) - 1)]
     boxes = particle_mesh.evolve(cosmology, redshifts[::-1], box=box, particles=particles, step=step, seed=seed)
     densities = []
+    spacing = box / particles
     for size, (_, positions) in zip(cells[::-1], progress(boxes, total=len(cells)) if progress else boxes, strict=True):
         seen = [particle_mesh.project(positions, int(size), axis).numpy() - 1.0 for axis in range(3)]
-        densities.append(np.stack(seen).astype("f2"))
+        densities.append(sharpened(np.stack(seen), box, spacing).astype("f2"))
     return LensPlanes(cosmology, box, redshifts, densities[::-1])
+
+
+def sharpened(densities, box, spacing):
+    """Density contrasts (..., cells, cells) with the small-scale power that the particle mesh does not resolve.
+
+    Power falls short of halofit's by 1 / (1 + (k spacing / 6.2)^1.7), at 128 as at 160 particles over 150 Mpc and at
+    all redshifts below 2; modes are multiplied by its inverse square root, up to the lattice's wavenumber.
+    """
+    cells = densities.shape[-1]
+    k = 2 * np.pi * cells / box * np.hypot(np.fft.fftfreq(cells)[:, None], np.fft.rfftfreq(cells))
+    gain = np.sqrt(1 + (np.minimum(k * spacing, 2 * np.pi) / 6.2) ** 1.7)
+    return tf.signal.irfft2d(tf.signal.rfft2d(densities) * gain.astype("c8"), [cells] * 2).numpy()
 
 
 def lensing_weights(planes, z, n_z=None):
@@ -137,18 +153,31 @@ def convergence(planes, z, n_z=None, *, shape, pixel_scale=PIXEL_SCALE, seed=0, 
     random = np.random.default_rng(np.asarray(as_seed(seed)) % 2**32)
     tiles = [_tile(density, random) for density in planes.densities]
     angles = [(np.arange(n) - (n - 1) / 2) * np.radians(pixel_scale / 60) for n in shape]
-    rays = tf.constant(np.stack(np.meshgrid(*angles, indexing="ij")), tf.float32)
-    seen = _ray_traced(planes, tiles, rays) if ray_traced else _straight(planes, tiles, rays)
+    seen = (_ray_traced if ray_traced else _straight)(planes, tiles, angles)
     weights = tf.constant(lensing_weights(planes, z, n_z), tf.float32)
     return tf.einsum("sp,pyx->syx", weights, seen)
 
 
 def _tile(density, random):
     """A box along a random axis, turned by a multiple of 90 degrees and mirrored, and a shift."""
-    plane = density[random.integers(3)].astype("f4")
+    plane = density[random.integers(3)]
     plane = plane.T if random.integers(2) else plane
     flips = [slice(None, None, 1 - 2 * random.integers(2)) for _ in range(2)]
-    return plane[tuple(flips)], random.uniform(size=(2, 1, 1)).astype("f4")
+    return plane[tuple(flips)], random.uniform(size=2)
+
+
+def _straight(planes, tiles, angles):
+    """Density contrasts along undeflected rays, (planes, rows, columns): linear along rows, then along columns."""
+    seen = []
+    for (plane, shift), scale in zip(tiles, _distances(planes) / planes.box, strict=True):
+        for angle, offset in zip(angles, shift, strict=True):
+            size = plane.shape[0]
+            place = (angle * scale + offset) * size
+            low = np.floor(place).astype(int)
+            share = (place - low)[:, None].astype("f4")
+            plane = (plane[low % size] * (1 - share) + plane[(low + 1) % size] * share).T
+        seen.append(plane)
+    return tf.constant(np.stack(seen))
 
 
 @tf.function(reduce_retracing=True)
@@ -168,23 +197,14 @@ def _sampled(fields, places):
     return (1.0 - share[0]) * rows[0] + share[0] * rows[1]
 
 
-def _straight(planes, tiles, rays):
-    """Density contrasts along undeflected rays (planes, rows, columns)."""
-    scales = _distances(planes) / planes.box
-    return tf.stack([
-        _sampled(plane[..., None], rays * scale + shift)[..., 0]
-        for (plane, shift), scale in zip(tiles, scales, strict=True)
-    ])  # fmt: skip
-
-
-def _ray_traced(planes, tiles, rays):
+def _ray_traced(planes, tiles, angles):
     """What stands for the density contrasts along deflected rays.
 
     With A_j = 1 - sum over i < j of (1 - chi_i / chi_j) U_i A_i, U the second derivatives of a plane's potential at
     the deflected ray, half the trace of U_j A_j takes the place of the density. Sums of U A and of chi U A, as of the
     deflections, are all that has to be kept.
     """
-    distances = _distances(planes)
+    distances, rays = _distances(planes), tf.constant(np.stack(np.meshgrid(*angles, indexing="ij")), tf.float32)
     omega_m = planes.cosmology.omega_c + planes.cosmology.omega_b
     strengths = 1.5 * omega_m * (100 * planes.cosmology.h / SPEED_OF_LIGHT) ** 2 * planes.box
     strengths = strengths * distances * (1 + planes.redshifts)
@@ -194,7 +214,7 @@ def _ray_traced(planes, tiles, rays):
     for (plane, shift), chi, strength in zip(tiles, distances, strengths, strict=True):
         place = rays - (bent[0] - bent[1] / chi)
         matrix = unit - (distorted[0] - distorted[1] / chi)
-        fields = _sampled(_derivatives(plane), place * (chi / planes.box) + shift)
+        fields = _sampled(_derivatives(plane.astype("f4")), place * (chi / planes.box) + shift[:, None, None])
         slope, (d11, d12, d22) = fields[..., :2], tf.unstack(fields[..., 2:], axis=-1)
         second = tf.stack([tf.stack([d11, d12], -1), tf.stack([d12, d22], -1)], -2) @ matrix
         seen.append(0.5 * tf.linalg.trace(second))

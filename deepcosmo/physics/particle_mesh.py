@@ -110,7 +110,7 @@ def as_seed(seed):
 
 
 def _displacements(cosmology, box, particles, seed):
-    """First and second order displacements of 2LPT today, for unit growth, each (particles, particles, particles, 3)."""
+    """First and second order displacements of 2LPT for unit growth, each (particles, particles, particles, 3)."""
     k = _wave_numbers(particles)
     square = sum(v**2 for v in k)
     square[0, 0, 0] = 1.0
@@ -188,8 +188,10 @@ def evolve(cosmology, redshifts, *, box, particles, mesh=None, step=0.04, seed=0
     for a, following in itertools.pairwise(times):
         middle = np.sqrt(a * following)
         forces = _forces(paint(positions, size))
-        momenta = _kicked(momenta, positions, forces, tf.cast((clock.g(middle) - clock.g(known)) / clock.d(a), "float32"))
-        positions = _drifted(positions, momenta, tf.cast((clock.d(following) - clock.d(a)) / clock.g(middle), "float32"))
+        kick = (clock.g(middle) - clock.g(known)) / clock.d(a)
+        drift = (clock.d(following) - clock.d(a)) / clock.g(middle)
+        momenta = _kicked(momenta, positions, forces, tf.constant(kick, tf.float32))
+        positions = _drifted(positions, momenta, tf.constant(drift, tf.float32))
         known = middle
         if following in wanted:
             yield wanted[following], positions

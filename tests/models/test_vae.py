@@ -5,7 +5,8 @@ import tensorflow as tf
 
 from deepcosmo.models import GalaxyVAE
 from deepcosmo.models.laplace import laplace
-from deepcosmo.nn.galaxy import RESOLUTION, fourier, inverse_fourier, psf_transfer
+from deepcosmo.nn.fourier import fourier, inverse_fourier
+from deepcosmo.nn.galaxy import RESOLUTION, psf_transfer
 
 SIZE, PSF, LATENT = 32, 24, 6
 

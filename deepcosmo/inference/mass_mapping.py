@@ -1,0 +1,131 @@
+"""Convergence maps from noisy shear maps: one call for every method, one type of result."""
+
+import importlib
+import inspect
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["METHODS", "MassMap", "mass_map"]
+
+# The module of each method. Its `estimate(shear, precision, *, pixel_scale, ...)` takes a shear map (n, m, 2) that is 0
+# where nothing was observed and 1 / noise variance (n, m, 1 or 2), 0 there, both float32; `num_samples` and `seed`, an
+# int32[2], if it draws samples; and the options of the method.
+METHODS = {
+    "kaiser_squires": "kaiser_squires",
+    "wiener": "wiener",
+    "sparse": "sparse",
+    "tv": "total_variation",
+}
+
+
+class MassMap(NamedTuple):
+    """What is known about the convergence; None is what the method does not tell.
+
+    Attributes:
+        mean: posterior mean, or the estimate of a method without a prior, (n, m).
+        std: standard deviation of the posterior about `mean`, or of the noise in it, (n, m).
+        samples: of the posterior, (num_samples, n, m).
+        map: most probable convergence, (n, m).
+    """
+
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    map: np.ndarray | None = None
+
+    @property
+    def best(self):
+        """The mean, of methods that have one, else the most probable map."""
+        return self.map if self.mean is None else self.mean
+
+
+def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16, seed=0, **options):
+    """Convergence of a shear map, on a flat sky whose axes are those of `deepcosmo.physics.lensing`.
+
+    The methods, with their options:
+
+    - `"kaiser_squires"`: linear inversion with masked pixels set to 0, smoothed by a Gaussian of standard deviation
+      `smoothing=1.0` arcmin on a periodic sky. No samples; `std` is that of the noise alone.
+    - `"wiener"`: exact posterior of a Gaussian field with the spectrum `prior`. `std` is the scatter of the samples
+      about the mean, so it is None for `num_samples=0`.
+    - `"sparse"`: most probable map if starlet coefficients have a Laplace distribution. `prior` tells how large they
+      are, `weight=0.5` multiplies the penalty. Only `map` is set.
+    - `"tv"`: most probable map if the total variation has an exponential distribution, its penalty `weight=1.0` in
+      units of the typical noise. Only `map` is set.
+
+    `prior` is a pair of multipoles and angular power C(ell) of the convergence in steradian; by default that of a
+    Planck cosmology for sources at redshifts like those of faint COSMOS galaxies. All methods but the first take the
+    map as a part of a larger sky; where nothing was observed the prior alone speaks.
+
+    Args:
+        shear: (n, m, 2), gamma1 and gamma2, n and m at least 32.
+        noise_std: standard deviation of the noise of each shear component: a number, (n, m) or (n, m, 2).
+        mask: (n, m), true (1) where there are data; by default everywhere. Elsewhere `shear` and `noise_std` may hold
+            anything.
+        pixel_scale: arcmin.
+        method: one of `METHODS`.
+        num_samples: samples of the posterior, of methods that draw any.
+        seed: an integer or int32[2]. Same seed, same samples; the first are the same for any `num_samples`.
+        **options: of the method.
+
+    Returns:
+        `MassMap` of float32 arrays.
+
+    Raises:
+        ValueError: shapes that disagree, data that are not finite or noise that is not positive in observed pixels,
+            nothing observed, an unknown method.
+        TypeError: an option that the method does not have.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
+    if not (np.ndim(pixel_scale) == 0 and 0 < pixel_scale < np.inf):
+        raise ValueError(f"pixel_scale must be positive, in arcmin; got {pixel_scale}")
+    if not isinstance(num_samples, numbers.Integral) or num_samples < 0:
+        raise ValueError(f"num_samples must be an integer, 0 or more; got {num_samples!r}")
+    estimate = importlib.import_module(f"deepcosmo.inference.{METHODS[method]}").estimate
+    drawing = {"num_samples": num_samples, "seed": _checked_seed(seed)}
+    accepted = set(inspect.signature(estimate).parameters) - {"shear", "precision", "pixel_scale"}
+    if unknown := sorted(set(options) - (accepted - set(drawing))):
+        known = ", ".join(sorted(accepted - set(drawing))) or "none"
+        raise TypeError(f"method {method!r} has no option {', '.join(unknown)}; its options: {known}")
+    drawing = {name: value for name, value in drawing.items() if name in accepted}
+    shear, precision = _checked_data(shear, noise_std, mask)
+    return estimate(shear, precision, pixel_scale=float(pixel_scale), **drawing, **options)
+
+
+def _checked_seed(seed):
+    seed = np.asarray(seed)
+    if not np.issubdtype(seed.dtype, np.integer) or seed.shape not in ((), (2,)):
+        raise ValueError(f"seed must be an integer or int32[2]; got {seed.tolist()!r}")
+    return np.array([0, seed] if seed.ndim == 0 else seed).astype(np.int32)
+
+
+def _checked_data(shear, noise_std, mask):
+    shear, noise_std = np.asarray(shear), np.asarray(noise_std)
+    if shear.ndim != 3 or shear.shape[-1] != 2 or min(shear.shape[:2]) < 32:
+        raise ValueError(f"shear must have shape (n, m, 2) with n and m at least 32; got {shear.shape}")
+    shape = shear.shape[:2]
+    if noise_std.shape not in ((), shape, (*shape, 2)):
+        raise ValueError(f"noise_std must be a number or have shape {shape} or {(*shape, 2)}; got {noise_std.shape}")
+    mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
+    if mask.shape != shape:
+        raise ValueError(f"mask must have the shape {shape} of the shear map; got {mask.shape}")
+    if mask.dtype != bool and not np.all((mask == 0) | (mask == 1)):
+        raise ValueError("mask must hold 0 (nothing observed) and 1 (observed) only")
+    hidden = ~mask.astype(bool)
+    if hidden.all():
+        raise ValueError("mask leaves no pixel: nothing was observed")
+    shear = np.array(shear, np.float32)
+    shear[hidden] = 0
+    if bad := shear.size - np.count_nonzero(np.isfinite(shear)):
+        raise ValueError(f"shear is not finite in {bad} observed values: mask these pixels")
+    components = noise_std.shape[2:] or (1,)
+    noise_std = np.array(np.broadcast_to(noise_std.reshape(*noise_std.shape[:2], -1), (*shape, *components)), np.float32)
+    noise_std[hidden] = 1
+    if bad := noise_std.size - np.count_nonzero((noise_std > 0) & (noise_std < np.inf)):
+        raise ValueError(f"noise_std is not positive and finite in {bad} observed values: mask these pixels")
+    precision = 1 / noise_std**2
+    precision[hidden] = 0
+    return shear, precision

@@ -1,0 +1,44 @@
+"""Shear of the modes of a real convergence map, for iterations that live in Fourier space."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from deepcosmo.physics import lensing
+
+__all__ = ["ShearOfModes", "as_complex", "components_first", "response"]
+
+
+@functools.lru_cache(maxsize=8)
+def response(rows, columns, dtype):
+    """Shear per convergence of the modes of `tf.signal.rfft2d`, real, (2, rows, columns // 2 + 1)."""
+    kernel = lensing._spin2(rows, columns)[:, : columns // 2 + 1]
+    with tf.init_scope():  # graphs capture it: as a constant in each of them it would take a second to trace
+        return tf.constant(np.stack([kernel.real, kernel.imag]), dtype)
+
+
+def components_first(maps):
+    """(..., rows, columns, components) as (..., components, rows, columns), which the transforms need."""
+    rank = len(maps.shape)
+    return tf.transpose(maps, [*range(rank - 3), rank - 1, rank - 3, rank - 2])
+
+
+class ShearOfModes:
+    """From modes (..., rows, half) of maps of `shape`, times a real filter, to shear (..., 2, rows, columns)."""
+
+    def __init__(self, shape, dtype, filter=None):
+        self.shape = list(shape)
+        gain = response(*shape, dtype)
+        self.gain = as_complex(gain if filter is None else gain * filter[..., None, :, :])
+
+    def __call__(self, modes):
+        return tf.signal.irfft2d(self.gain * modes[..., None, :, :], self.shape)
+
+    def transpose(self, shear):
+        """Modes of the transposed map, (..., rows, half)."""
+        return tf.reduce_sum(self.gain * tf.signal.rfft2d(shear), -3)
+
+
+def as_complex(real):
+    return tf.complex(real, tf.zeros_like(real))

@@ -1,0 +1,75 @@
+"""What is believed about a convergence map before the data: its spectrum, and that the sky goes on beyond its edges."""
+
+import functools
+
+import numpy as np
+import scipy.fft
+
+from deepcosmo.physics import cosmology, fields
+
+__all__ = ["embedded", "fiducial_spectrum", "grid_shape", "power_of_modes", "spectrum"]
+
+# Arcmin of unobserved sky that separate opposite edges on the periodic grid. The correlation of the convergence is down
+# to a few per cent of its variance there: at 0.29' pixels, 360 of them and COSMOS noise, twice the padding changes the
+# Wiener mean by 0.04 of its scatter and its error by 0.1%; without any, the error is 2.5% larger.
+PADDING = 60.0
+
+
+@functools.cache
+def fiducial_spectrum():
+    """Multipoles and C(ell), steradian, of the convergence for Planck 2018 parameters (arXiv:1807.06209).
+
+    Sources have n(z) proportional to z^2 exp(-(z / 0.9)^1.5), median 1.27: close to the faint galaxies of COSMOS,
+    whose spectrum this reproduces within 6%.
+    """
+    planck = cosmology.Cosmology(omega_c=0.2607, omega_b=0.0490, h=0.6766, n_s=0.9665, sigma_8=0.8102)
+    ell, z = np.geomspace(2, 2e5, 256), np.linspace(0, 5, 401)
+    c_ell = cosmology.angular_power(planck, ell, z, z**2 * np.exp(-((z / 0.9) ** 1.5)), spin=0)
+    return ell, c_ell.numpy()[0, 0]
+
+
+def spectrum(prior):
+    """`prior`, checked: a pair (ell, c_ell) of arrays (n_ell,); None stands for `fiducial_spectrum`."""
+    if prior is None:
+        return fiducial_spectrum()
+    ell, c_ell = (np.asarray(v, float) for v in prior)
+    if ell.ndim != 1 or ell.shape != c_ell.shape or len(ell) < 2:
+        raise ValueError(f"prior must be (ell, c_ell), two arrays of one length; got shapes {ell.shape}, {c_ell.shape}")
+    if not (np.all(np.isfinite([ell, c_ell])) and ell[0] > 0 and np.all(np.diff(ell) > 0) and np.all(c_ell >= 0)):
+        raise ValueError("prior must have positive, increasing ell and c_ell that are finite and not negative")
+    return ell, c_ell
+
+
+def power_of_modes(prior, *, shape, pixel_scale):
+    """Prior variance of the modes of a map: C(ell) over the area of a pixel, 0 for the mean.
+
+    The field is that of the pixels' centres. Averaging over pixels lowers the power by less than 1% where it exceeds
+    the noise of COSMOS at 0.29', so no window is applied.
+
+    Args:
+        prior: as of `spectrum`; ell^2 C(ell) is taken as linear in ln ell, C(ell) as constant outside.
+        shape: (rows, columns).
+        pixel_scale: arcmin.
+
+    Returns:
+        (rows, columns // 2 + 1), the modes of `tf.signal.rfft2d`: white noise of variance v per pixel has power v.
+    """
+    ell, c_ell = spectrum(prior)
+    modes = fields.multipoles(shape, pixel_scale)
+    inside = np.clip(modes, ell[0], ell[-1])
+    power = np.interp(np.log(inside), np.log(ell), ell**2 * c_ell) / inside**2
+    return np.where(modes > 0, power, 0.0) / np.radians(pixel_scale / 60) ** 2
+
+
+def grid_shape(shape, pixel_scale):
+    """Shape of the periodic grid around a map of (rows, columns); `pixel_scale` in arcmin."""
+    padding = int(np.ceil(PADDING / pixel_scale))
+    return tuple(scipy.fft.next_fast_len(n + padding, real=True) for n in shape)
+
+
+def embedded(field, shape):
+    """`field` (rows, columns, ...) in the first corner of a grid of zeros (*shape, ...)."""
+    rows, columns, *rest = field.shape
+    grid = np.zeros((*shape, *rest), field.dtype)
+    grid[:rows, :columns] = field
+    return grid

@@ -1,0 +1,153 @@
+"""Score networks: the prior of a field, learned by denoising it at all noise levels."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.conditional import stateless_seed
+from deepcosmo.nn.fourier import filtered
+from deepcosmo.nn.spectrum import AngularSpectrum
+from deepcosmo.nn.unet import UNet
+
+__all__ = ["KappaScore"]
+
+
+def noise_levels(steps, *, largest, smallest=4e-3):
+    """Noise levels of a reverse diffusion: a geometric series, list of floats."""
+    return np.geomspace(largest, smallest, steps).tolist()
+
+
+@tf.function(autograph=False)
+def _denoised(model, x, sigma, residual):
+    return model.denoise(x, tf.fill(tf.shape(x)[:1], sigma), residual=residual)
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class KappaScore(ProbabilisticModel):
+    """Prior of convergence maps as the score of their density, smoothed by white noise of any level.
+
+        score(x, sigma) = gradient of ln p_sigma(x) = (denoise(x, sigma) - x) / sigma^2,   p_sigma = p * N(0, sigma^2)
+
+    (Tweedie's formula.) The denoised map is the Wiener filter's, exact for a Gaussian prior with the stored spectrum,
+    plus a residual that a U-Net adds for all that is not Gaussian (Remy et al. 2023, arXiv:2201.05561). Trained by
+    denoising score matching (Vincent 2011): `fit` takes ({"noisy": x, "sigma": sigma}, kappa), maps (batch, rows,
+    columns) with white noise of standard deviation sigma (batch,) per pixel; the loss is the squared error of the
+    denoised map over that of the Wiener filter for a Gaussian map, so that 1 is what a Gaussian prior reaches.
+
+    Maps have `pixel_scale` arcmin per pixel, are taken as periodic by the Gaussian part, and may have any size whose
+    rows and columns are multiples of `multiple`; the outer `margin` pixels do not count in the loss.
+
+    Args:
+        pixel_scale: arcmin.
+        widths: channels of the levels of the U-Net.
+        spectral_norm: bound on the spectral norms of its convolutions, or None.
+        margin: pixels.
+    """
+
+    def __init__(self, *, pixel_scale=0.29297, widths=(32, 48, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
+        super().__init__(**kwargs)
+        self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
+        self.spectral_norm = spectral_norm
+        self.network = UNet(widths=widths, spectral_norm=spectral_norm, name="network")
+        self.network.build((None, None, None, 2), (None, 5))
+        self.multiple = self.network.multiple
+        self.spectrum = AngularSpectrum(pixel_scale=pixel_scale, name="spectrum")
+        self.spectrum.build()
+        self.built = True
+
+    # ---- the Gaussian part
+
+    def _gaussian(self, x, sigma):
+        """The Wiener-filtered map, and the standard deviation per pixel of what it leaves open (batch,)."""
+        shape = x.shape[1:3]
+        power, noise = self.spectrum.power(shape)[None], ops.square(sigma)[:, None, None]
+        weight = np.full((1, shape[1] // 2 + 1, 1), 2.0, "float32")
+        weight[:, 0] = 1.0
+        if shape[1] % 2 == 0:
+            weight[:, -1] = 1.0
+        share = power / (power + noise)
+        left = ops.sum(share * noise * weight, axis=(1, 2)) / (shape[0] * shape[1])
+        return filtered(x, share), ops.sqrt(left)
+
+    # ---- denoising
+
+    def call(self, x):
+        return self._denoised(x["noisy"], x["sigma"])[0]
+
+    def _denoised(self, x, sigma, residual=True):
+        wiener, open_ = self._gaussian(x, sigma)
+        if not residual:
+            return wiener, open_
+        scale = open_[:, None, None]
+        level = ops.log(sigma / 0.1)[:, None]
+        condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level)]
+        seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
+        return wiener + scale * self.network(seen, ops.concatenate(condition, 1))[..., 0], open_
+
+    def denoise(self, x, sigma, *, residual=True):
+        """Mean of all maps that, with white noise added, may have become x.
+
+        Args:
+            x: (batch, rows, columns).
+            sigma: standard deviation of the noise per pixel (batch,).
+            residual: False for the Gaussian part alone.
+        """
+        return self._denoised(x, sigma, residual)[0]
+
+    def score(self, x, sigma, *, residual=True):
+        """Gradient of ln p_sigma at x; arguments as of `denoise`."""
+        return (self.denoise(x, sigma, residual=residual) - x) / ops.square(sigma)[:, None, None]
+
+    # ---- samples
+
+    def sample(self, shape, seed, *, count=1, steps=24):
+        """Maps of the prior, by a reverse diffusion in `steps` steps: (count, rows, columns) for shape (rows, columns).
+
+        `seed` is an int or int32[2]: same seed, same maps.
+        """
+        # more than is wanted: the edges of a map are not those of the sky
+        grid = tuple(-(-(n + 4 * self.margin) // self.multiple) * self.multiple for n in shape)
+        seeds = tf.random.split(stateless_seed(seed), 3)
+        power = self.spectrum.power(grid)[None]
+        levels = noise_levels(steps, largest=3.0)
+
+        def draw(mean, sigma, seed):
+            return mean + self._coloured(power * sigma**2 / (power + sigma**2), mean, seed)
+
+        start = tf.zeros((count, *grid))
+        start = self._coloured(power, start, seeds[0]) + levels[0] * tf.random.stateless_normal(start.shape, seeds[1])
+        return self.reverse(start, levels, seeds[2], draw)[:, : shape[0], : shape[1]]
+
+    @staticmethod
+    def _coloured(power, like, seed):
+        return filtered(tf.random.stateless_normal(tf.shape(like), seed), ops.sqrt(power))
+
+    def reverse(self, x, levels, seed, draw, *, residual=True):
+        """Takes maps x with noise of standard deviation `levels[0]` through decreasing levels to maps without noise.
+
+        At each level `draw(mean, sigma, seed)` chooses a noise-free map, given the denoised one, and x moves on to a
+        map between it and x at the next level. If the former has the right mean and covariance, this is exact for
+        Gaussian priors however few the steps, and for others in the limit of many.
+        """
+        for i, (sigma, following) in enumerate(zip(levels, [*levels[1:], None], strict=True)):
+            to_draw, to_move = tf.unstack(tf.random.split(tf.random.fold_in(seed, i), 2))
+            clean = draw(_denoised(self, x, tf.constant(sigma, tf.float32), residual), sigma, to_draw)
+            if following is not None:
+                kept = (following / sigma) ** 2
+                noise = following * math.sqrt(1 - kept) * tf.random.stateless_normal(x.shape, to_move)
+                x = clean + kept * (x - clean) + noise
+        return clean
+
+    def loss_per_example(self, x, y, y_pred):
+        m = self.margin
+        _, open_ = self._gaussian(x["noisy"], x["sigma"])
+        error = ops.square(y_pred - y)[:, m:-m, m:-m] if m else ops.square(y_pred - y)
+        return ops.mean(error, axis=(1, 2)) / ops.square(open_)
+
+    def get_config(self):
+        names = ("pixel_scale", "widths", "spectral_norm", "margin")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

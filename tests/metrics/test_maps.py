@@ -1,0 +1,61 @@
+"""Coverage, TARP and peaks on cases with known answers."""
+
+import numpy as np
+import pytest
+
+from deepcosmo.metrics import maps
+
+RNG = np.random.default_rng(0)
+
+
+def posteriors(scale, data=4000, samples=19, dim=3):
+    """Gaussian posteriors N(mean, 1) and samples that are `scale` times as wide."""
+    mean = 2 * RNG.normal(size=(data, dim))
+    truth = mean + RNG.normal(size=(data, dim))
+    return truth, mean[None] + scale * RNG.normal(size=(samples, data, dim))
+
+
+@pytest.mark.parametrize("level", [0.68, 0.95])
+def test_coverage(level):
+    """Of calibrated samples to 4 sigma of the count; narrow ones cover less, wide ones more."""
+    covered = [maps.coverage(maps.ranks(*posteriors(scale)), level) for scale in (0.7, 1.0, 1.4)]
+    error = np.sqrt(level * (1 - level) / 12000)
+    assert abs(covered[1] - level) < 4 * error
+    assert covered[0] < level - 0.02 and covered[2] > level + 0.02
+
+
+def test_ranks_of_ties():
+    """Counts are often equal: ranks are uniform all the same."""
+    truth, samples = RNG.poisson(1.0, 20000), RNG.poisson(1.0, (9, 20000))
+    histogram = np.histogram(maps.ranks(truth, samples), np.linspace(0, 1, 11))[0]
+    assert np.sum((histogram - 2000) ** 2 / 2000) < 30  # chi2 of 9 degrees of freedom: p = 4e-4
+
+
+@pytest.mark.parametrize(("scale", "right"), [(1.0, True), (0.6, False), (1.6, False)])
+def test_tarp(scale, right):
+    truth, samples = posteriors(scale, data=1500, samples=50)
+    references = 2.3 * RNG.normal(size=truth.shape)
+    fractions = [maps.tarp_fraction(truth[i], samples[:, i], references[i]) for i in range(len(truth))]
+    levels = np.linspace(0.1, 0.9, 9)
+    off = np.abs(maps.tarp_coverage(fractions, levels) - levels) / np.sqrt(levels * (1 - levels) / len(truth))
+    assert (off.max() < 4.5) == right
+
+
+def test_errors_ignore_the_mean_and_what_is_masked():
+    truth = RNG.normal(size=(20, 20))
+    mask = RNG.uniform(size=truth.shape) > 0.3
+    estimate = np.where(mask, truth + 5, 100)
+    assert maps.map_errors(estimate, truth, mask) == (pytest.approx(0, abs=1e-12), pytest.approx(1))
+    assert maps.map_errors(-truth, truth, mask)[1] == pytest.approx(-1)
+
+
+def test_peaks():
+    kappa = np.zeros((9, 9)) - np.hypot(*np.mgrid[:9, :9]) * 1e-3
+    kappa[2, 3], kappa[6, 6], kappa[0, 8] = 1.5, 2.5, 9.0
+    assert maps.peaks(kappa, [1, 2, 3, 10]).tolist() == [1, 1, 0]
+    assert maps.peaks(-kappa, [-10, -2, -1], minima=True).tolist() == [1, 1]
+    assert maps.peaks(kappa, [1, 3], kappa < 2).tolist() == [1]
+
+
+def test_thirds():
+    assert np.bincount(maps.thirds(RNG.normal(size=999))).tolist() == [333, 333, 333]
