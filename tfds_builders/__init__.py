@@ -2,5 +2,9 @@
 
 from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder as CosmosStamps
 from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import CosmosStampsConfig
+from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
+from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
+from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import Builder as LensingPairs
+from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import LensingPairsConfig
 
-__all__ = ["CosmosStamps", "CosmosStampsConfig"]
+__all__ = ["CosmosStamps", "CosmosStampsConfig", "KappaMaps", "KappaMapsConfig", "LensingPairs", "LensingPairsConfig"]

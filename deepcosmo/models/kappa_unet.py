@@ -32,11 +32,11 @@ class KappaUNet(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=0.29297, widths=(32, 48, 64, 64), margin=16, **kwargs):
+    def __init__(self, *, pixel_scale=0.29297, widths=(16, 32, 64, 64), margin=16, **kwargs):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.network = UNet(widths=widths, outputs=2, name="network")
-        self.network.build((None, None, None, 3), (None, 1))
+        self.network.build((None, None, None, 3), (None, 2))
         self.spectrum = AngularSpectrum(pixel_scale=pixel_scale, name="spectrum")  # of the Wiener filter
         self.spectrum.build()
         self.multiple = self.network.multiple
@@ -47,8 +47,9 @@ class KappaUNet(ProbabilisticModel):
         wiener, precision = x["wiener"], x["precision"] * TYPICAL_NOISE**2
         observed = ops.cast(precision > 0, "float32")
         depth = ops.log(ops.sum(precision, (1, 2)) / ops.maximum(ops.sum(observed, (1, 2)), 1.0) + 1e-3)
+        amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / TYPICAL_SIGNAL**2 + 1e-3)  # universes differ in it
         seen = ops.stack([wiener / TYPICAL_SIGNAL, ops.sqrt(precision) - 1.0, observed], -1)
-        mean, log_std = ops.split(self.network(seen, depth[:, None]), 2, axis=-1)
+        mean, log_std = ops.split(self.network(seen, ops.stack([depth, amplitude], -1)), 2, axis=-1)
         return ops.concatenate([wiener[..., None] + TYPICAL_SIGNAL * mean, log_std], -1)
 
     def distribution(self, x):

@@ -48,12 +48,12 @@ class KappaScore(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=0.29297, widths=(32, 48, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
+    def __init__(self, *, pixel_scale=0.29297, widths=(16, 32, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.spectral_norm = spectral_norm
         self.network = UNet(widths=widths, spectral_norm=spectral_norm, name="network")
-        self.network.build((None, None, None, 2), (None, 5))
+        self.network.build((None, None, None, 2), (None, 6))
         self.multiple = self.network.multiple
         self.spectrum = AngularSpectrum(pixel_scale=pixel_scale, name="spectrum")
         self.spectrum.build()
@@ -62,7 +62,7 @@ class KappaScore(ProbabilisticModel):
     # ---- the Gaussian part
 
     def _gaussian(self, x, sigma):
-        """The Wiener-filtered map, and the standard deviation per pixel of what it leaves open (batch,)."""
+        """The Wiener-filtered map, the variance per pixel of what it leaves open, and its own expected one (batch,)."""
         shape = x.shape[1:3]
         power, noise = self.spectrum.power(shape)[None], ops.square(sigma)[:, None, None]
         weight = np.full((1, shape[1] // 2 + 1, 1), 2.0, "float32")
@@ -70,23 +70,24 @@ class KappaScore(ProbabilisticModel):
         if shape[1] % 2 == 0:
             weight[:, -1] = 1.0
         share = power / (power + noise)
-        left = ops.sum(share * noise * weight, axis=(1, 2)) / (shape[0] * shape[1])
-        return filtered(x, share), ops.sqrt(left)
+        left, kept = (ops.sum(v * weight, axis=(1, 2)) / (shape[0] * shape[1]) for v in (share * noise, share * power))
+        return filtered(x, share), left, kept
 
     # ---- denoising
 
     def call(self, x):
-        return self._denoised(x["noisy"], x["sigma"])[0]
+        return self._denoised(x["noisy"], x["sigma"])
 
     def _denoised(self, x, sigma, residual=True):
-        wiener, open_ = self._gaussian(x, sigma)
+        wiener, left, kept = self._gaussian(x, sigma)
         if not residual:
-            return wiener, open_
-        scale = open_[:, None, None]
-        level = ops.log(sigma / 0.1)[:, None]
-        condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level)]
+            return wiener
+        scale = ops.sqrt(left)[:, None, None]
+        level = ops.log(sigma / 0.1)
+        amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
+        condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
         seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
-        return wiener + scale * self.network(seen, ops.concatenate(condition, 1))[..., 0], open_
+        return wiener + scale * self.network(seen, ops.stack(condition, -1))[..., 0]
 
     def denoise(self, x, sigma, *, residual=True):
         """Mean of all maps that, with white noise added, may have become x.
@@ -96,7 +97,7 @@ class KappaScore(ProbabilisticModel):
             sigma: standard deviation of the noise per pixel (batch,).
             residual: False for the Gaussian part alone.
         """
-        return self._denoised(x, sigma, residual)[0]
+        return self._denoised(x, sigma, residual)
 
     def score(self, x, sigma, *, residual=True):
         """Gradient of ln p_sigma at x; arguments as of `denoise`."""
@@ -144,9 +145,9 @@ class KappaScore(ProbabilisticModel):
 
     def loss_per_example(self, x, y, y_pred):
         m = self.margin
-        _, open_ = self._gaussian(x["noisy"], x["sigma"])
+        _, left, _ = self._gaussian(x["noisy"], x["sigma"])
         error = ops.square(y_pred - y)[:, m:-m, m:-m] if m else ops.square(y_pred - y)
-        return ops.mean(error, axis=(1, 2)) / ops.square(open_)
+        return ops.mean(error, axis=(1, 2)) / left
 
     def get_config(self):
         names = ("pixel_scale", "widths", "spectral_norm", "margin")

@@ -2,9 +2,12 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
-__all__ = ["cut_out", "denoising"]
+from deepcosmo.physics import fields
+
+__all__ = ["cut_out", "denoising", "mean_spectrum"]
 
 
 def cut_out(maps, seed, size):
@@ -39,3 +42,23 @@ def denoising(maps, seed, *, size, smallest=4e-3, largest=2.0):
     sigma = tf.exp(level)
     noise = tf.random.stateless_normal(tf.shape(kappa), of_noise)
     return {"noisy": kappa + sigma[:, None, None] * noise, "sigma": sigma}, kappa
+
+
+def mean_spectrum(maps, pixel_scale):
+    """Mean angular power spectrum of maps, as `AngularSpectrum.set` takes it.
+
+    Args:
+        maps: iterable of convergence maps (rows, columns).
+        pixel_scale: arcmin.
+
+    Returns:
+        Multipoles from those that a tenth of a map's side resolves to the pixels' corners, and C(ell), (n,) each.
+    """
+    total, count = 0.0, 0
+    for kappa in maps:
+        kappa = np.asarray(kappa, np.float32)
+        first = 10 * 60 * 360 / (pixel_scale * min(kappa.shape))
+        edges = np.geomspace(first, 2**0.5 * 180 * 60 / pixel_scale, 41)
+        ell, power = fields.measured_power((kappa - kappa.mean())[None], pixel_scale=pixel_scale, edges=edges)
+        total, count = total + power.numpy()[0, 0], count + 1
+    return ell, total / count

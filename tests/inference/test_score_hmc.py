@@ -10,8 +10,11 @@ from deepcosmo.inference.score_hmc import ScoreHMC
 
 def run(score, start, step, transitions, leapfrogs=4):
     kernel = ScoreHMC(score, step_size=tf.constant(step), num_leapfrog_steps=leapfrogs)
+
     def sample():
-        return tfp.mcmc.sample_chain(transitions, start, kernel=kernel, seed=[1, 2], trace_fn=lambda _, r: r.is_accepted)
+        return tfp.mcmc.sample_chain(
+            transitions, start, kernel=kernel, seed=[1, 2], trace_fn=lambda _, results: results.is_accepted
+        )
 
     states, accepted = tf.function(sample, autograph=False)()
     return states[-1].numpy(), float(tf.reduce_mean(tf.cast(accepted, tf.float32)))
