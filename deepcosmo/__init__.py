@@ -7,6 +7,6 @@ from deepcosmo._lazy import submodules
 
 __version__ = "0.1.0"
 
-__all__ = ["export", "metrics", "models", "nn", "physics", "plots", "skymaps", "training", "zoo"]
+__all__ = ["export", "inference", "metrics", "models", "nn", "physics", "plots", "skymaps", "training", "zoo"]
 
 __getattr__, __dir__ = submodules(__name__, __all__)

@@ -17,6 +17,7 @@ A zoo of probabilistic deep-learning models for observational cosmology.
   deepcosmo list                      which models there are
   deepcosmo info flow_vae_cosmos      what one is for, how good it is, where its limits are
   deepcosmo sample flow_vae_cosmos    draw 64 galaxies: a picture (PNG) and the pixels (FITS)
+  deepcosmo map --catalog shear.fits  dark matter from a shear catalogue: mean, scatter and samples (FITS, PNG)
 
 The same from Python: import deepcosmo; model = deepcosmo.zoo.load("flow_vae_cosmos")"""
 
@@ -96,6 +97,23 @@ def _parser():
     sub.add_argument("-o", "--output", type=Path, default=Path("samples"), help="folder (default: samples)")
 
     sub = command(
+        _map,
+        "Map the dark matter of a field from its shear catalogue. The maps, with their WCS, go to OUT.fits; a figure "
+        "goes to OUT.png.",
+    )
+    sub.add_argument("--catalog", type=Path, required=True, help="FITS table, .csv, .ecsv, or a folder of FITS columns")
+    sub.add_argument("-o", "--out", type=Path, default=Path("kappa"), help="files to write, without suffix (kappa)")
+    sub.add_argument("--column", action="append", default=[], metavar="NAME=COLUMN", type=_assignment,
+                     help="column of ra, dec, e1, e2 or weight, if it has another name; may be repeated")
+    sub.add_argument("--signs", nargs=2, type=int, default=(1, 1), choices=(1, -1), metavar=("E1", "E2"),
+                     help="factors of e1 and e2: 1 -1 if x runs to the west, as in images with north up (1 1)")
+    sub.add_argument("--method", default="wiener", help="wiener (default), sparse, tv or kaiser_squires")
+    sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
+    sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
+    sub.add_argument("--pixel-scale", type=float, default=5 * 60 / 1024, help="arcmin (default: 0.293)")
+    sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark, such as clusters")
+
+    sub = command(
         _train,
         "Train a model by its recipe. After each epoch the state is saved; the best weights are evaluated "
         "and written, with their card, to OUTPUT/NAME, so that `DEEPCOSMO_ZOO=OUTPUT deepcosmo sample NAME` "
@@ -128,6 +146,13 @@ def _parser():
 
     command(_download, "Fetch a model into the cache. Says where its files are.", model)
     return parser
+
+
+def _assignment(text):
+    name, sign, column = text.partition("=")
+    if not (name and sign and column):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=COLUMN")
+    return name, column
 
 
 def _positive(text):
@@ -241,6 +266,26 @@ def _image_cards(model, name, shape):
             f"CD{axis}_{axis}": model.pixel_scale,
         }
     return cards
+
+
+def _map(arguments):
+    from deepcosmo import plots, skymaps
+    from deepcosmo.inference import field
+
+    catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
+    points = skymaps.read_positions(arguments.points) if arguments.points else None
+    print(f"{len(catalog['ra'])} galaxies, method {arguments.method} …", flush=True)
+    mapped = field.map_field(catalog, method=arguments.method, pixel_scale=arguments.pixel_scale, signs=arguments.signs,
+                             num_samples=arguments.samples, seed=arguments.seed)
+    fits, picture = (arguments.out.with_name(f"{arguments.out.name}{suffix}") for suffix in (".fits", ".png"))
+    fits.parent.mkdir(parents=True, exist_ok=True)
+    mapped.write(fits, header={"SEED": arguments.seed, "CREATOR": f"deepcosmo {deepcosmo.__version__}"})
+    plots.sky_maps(mapped.pictured(), picture, wcs=mapped.grid.wcs, points=points)
+    print(f"  picture  {picture}\n  FITS     {fits}")
+    if points is not None:
+        found = field.coincidence(mapped.result.best, mapped, *points.T)
+        print(f"mean convergence at {found.size} positions {found.mean:.4f}; at random ones {found.random_mean:.4f} +- "
+              f"{found.random_std:.4f}, as large in {found.fraction:.1%} of 1000 sets")
 
 
 def _train(arguments):

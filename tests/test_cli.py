@@ -12,7 +12,7 @@ import deepcosmo
 from deepcosmo import cli
 
 HEAVY = {"tensorflow", "keras", "numpy"}
-COMMANDS = ["list", "info", "sample", "train", "evaluate", "export", "download"]
+COMMANDS = ["list", "info", "sample", "map", "train", "evaluate", "export", "download"]
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class FieldMap(NamedTuple):
         skymaps.write_maps(path, maps, self.grid.wcs, units=units, header=cards | (header or {}))
 
 
-def map_field(catalog, *, method="posterior", pixel_scale=5 * 60 / 1024, grid=None, signs=(1, 1), **options):
+def map_field(catalog, *, method="wiener", pixel_scale=5 * 60 / 1024, grid=None, signs=(1, 1), **options):
     """Maps the convergence of a field.
 
     Args:

@@ -3,33 +3,37 @@
 import functools
 
 import numpy as np
-import tensorflow as tf
+import scipy.fft
 
 from deepcosmo.inference.mass_mapping import MassMap
-from deepcosmo.inference.operators import ShearOfModes
+from deepcosmo.inference.operators import response
 from deepcosmo.physics import fields
 
 __all__ = ["estimate"]
 
 
 @functools.lru_cache(maxsize=4)
-def _filters(shape, width):
-    """The inversion smoothed by `width` pixels, and from variances of the shear to that of its result."""
-    # arcmin per pixel are 1: multipoles are then per arcmin, times the arcmin of a radian
-    gaussian = np.exp(-0.5 * (fields.multipoles(shape, 1.0) * np.radians(width / 60)) ** 2)
-    inversion = ShearOfModes(shape, tf.float32, tf.constant(gaussian, tf.float32))
-    kernel = tf.signal.irfft2d(inversion.gain, shape)
-    return inversion, tf.signal.rfft2d(kernel**2)
+def _filters(shape, smoothing, pixel_scale):
+    """Of the modes of both shear components: to smoothed convergence, and from variances to its variance."""
+    width = np.radians(smoothing / 60)
+    inversion = response(*shape, "float32").numpy()
+    inversion = inversion * np.exp(-0.5 * (width * fields.multipoles(shape, pixel_scale)) ** 2).astype("float32")
+    kernel = scipy.fft.irfft2(inversion, shape)
+    return inversion, scipy.fft.rfft2(kernel**2).real  # the kernels are even, so this is all
+
+
+def _filtered(maps, filters):
+    """Sum over the components of maps (n, m, components), each with its filter."""
+    modes = sum(filter * scipy.fft.rfft2(maps[..., i], workers=-1) for i, filter in enumerate(filters))
+    return scipy.fft.irfft2(modes, maps.shape[:2], workers=-1)
 
 
 def estimate(shear, precision, *, pixel_scale, smoothing=1.0):
     """Kaiser-Squires of `mass_map`, see there."""
     if not smoothing >= 0:
         raise ValueError(f"smoothing must be a width in arcmin, 0 or more; got {smoothing}")
-    shape = shear.shape[:2]
-    inversion, spread = _filters(shape, smoothing / pixel_scale)
+    inversion, spread = _filters(shear.shape[:2], smoothing, pixel_scale)
     variance = np.divide(1, precision, out=np.zeros_like(precision), where=precision > 0)
-    modes = tf.signal.rfft2d(np.concatenate([np.moveaxis(field, -1, 0) for field in (shear, variance)]))
-    modes = tf.stack([tf.reduce_sum(inversion.gain * modes[:2], 0), tf.reduce_sum(spread * modes[2:], 0)])
-    mean, variance = tf.signal.irfft2d(modes, shape).numpy()
-    return MassMap(mean=mean, std=np.sqrt(np.maximum(variance, 0)))
+    if variance.shape[-1] == 1:
+        spread = spread.sum(0, keepdims=True)
+    return MassMap(mean=_filtered(shear, inversion), std=np.sqrt(np.maximum(_filtered(variance, spread), 0)))

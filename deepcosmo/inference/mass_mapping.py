@@ -17,6 +17,8 @@ METHODS = {
     "wiener": "wiener",
     "sparse": "sparse",
     "tv": "total_variation",
+    "unet": "unet",
+    "posterior": "posterior",
 }
 
 
@@ -54,6 +56,13 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
       are, `weight=0.5` multiplies the penalty. Only `map` is set.
     - `"tv"`: most probable map if the total variation has an exponential distribution, its penalty `weight=1.0` in
       units of the typical noise. Only `map` is set.
+    - `"unet"`: mean and standard deviation of the posterior by the published network `unet_kappa`, or `model`, from the
+      Wiener-filtered map. No samples.
+    - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned; `mean`
+      and `std` are theirs. `sampler="diffusion"` takes `steps=16` evaluations of the network for each; `"hmc"` anneals
+      Hamiltonian Monte Carlo over `steps` noise levels, a hundred times as slow, as a check. `residual=False` switches
+      the network off: the prior is Gaussian then, and the result that of `"wiener"`. `progress` is called with the
+      iterable of samples, such as `tqdm.tqdm`.
 
     `prior` is a pair of multipoles and angular power C(ell) of the convergence in steradian; by default that of a
     Planck cosmology for sources at redshifts like those of faint COSMOS galaxies. All methods but the first take the
@@ -121,8 +130,9 @@ def _checked_data(shear, noise_std, mask):
     shear[hidden] = 0
     if bad := shear.size - np.count_nonzero(np.isfinite(shear)):
         raise ValueError(f"shear is not finite in {bad} observed values: mask these pixels")
-    components = noise_std.shape[2:] or (1,)
-    noise_std = np.array(np.broadcast_to(noise_std.reshape(*noise_std.shape[:2], -1), (*shape, *components)), np.float32)
+    if noise_std.ndim < 3:
+        noise_std = np.broadcast_to(noise_std, shape)[..., None]
+    noise_std = np.array(noise_std, np.float32)
     noise_std[hidden] = 1
     if bad := noise_std.size - np.count_nonzero((noise_std > 0) & (noise_std < np.inf)):
         raise ValueError(f"noise_std is not positive and finite in {bad} observed values: mask these pixels")

@@ -13,7 +13,7 @@ __all__ = ["ShearOfModes", "as_complex", "components_first", "response"]
 @functools.lru_cache(maxsize=8)
 def response(rows, columns, dtype):
     """Shear per convergence of the modes of `tf.signal.rfft2d`, real, (2, rows, columns // 2 + 1)."""
-    kernel = lensing._spin2(rows, columns)[:, : columns // 2 + 1]
+    kernel = lensing.spin2(rows, columns)[:, : columns // 2 + 1]
     with tf.init_scope():  # graphs capture it: as a constant in each of them it would take a second to trace
         return tf.constant(np.stack([kernel.real, kernel.imag]), dtype)
 

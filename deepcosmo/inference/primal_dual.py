@@ -13,7 +13,7 @@ from deepcosmo.inference.operators import ShearOfModes, as_complex, components_f
 
 __all__ = ["most_probable"]
 
-ITERATIONS = 150  # the objective is then within 1e-4 of its lowest value, in units of its way from kappa = 0
+ITERATIONS = 150  # four times as many change the error of a map with COSMOS noise by less than 1%
 
 
 def most_probable(shear, precision, grid, filters, steps, limits, project):

@@ -50,7 +50,7 @@ def solve(rhs, power, precision, *, start=None, tolerance=TOLERANCE, iterations=
         power, precision: see the module.
         start: first guess (..., rows, columns); by default 0.
         tolerance: norm of the residual of x, relative to that of its right-hand side, at which to stop; 0 for a fixed
-            number of iterations. The error of the default is 1e-3 of the result's scatter.
+            number of iterations. The default leaves errors of at most some 1e-3 of the result's scatter.
         iterations: at most.
 
     Returns:

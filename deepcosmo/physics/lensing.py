@@ -14,11 +14,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["kappa_to_shear", "shear_to_kappa"]
+__all__ = ["kappa_to_shear", "shear_to_kappa", "spin2"]
 
 
 @functools.lru_cache(maxsize=16)
-def _spin2(rows, columns):
+def spin2(rows, columns):
     """(l1 + i l2)^2 / l^2, complex128 (rows, columns), 0 at l = 0."""
     l1, l2 = np.fft.fftfreq(columns)[None], np.fft.fftfreq(rows)[:, None]
     square = l1**2 + l2**2
@@ -49,8 +49,8 @@ def _cut(field, padding):
 
 def _filtered(field, conjugate):
     rows, columns = field.shape[-2:]
-    kernel = _spin2(rows, columns)
-    kernel = tf.cast(kernel.conj() if conjugate else kernel, field.dtype)
+    kernel = spin2(rows, columns)
+    kernel = (kernel.conj() if conjugate else kernel).astype(field.dtype.as_numpy_dtype)
     return tf.signal.ifft2d(tf.signal.fft2d(field) * kernel)
 
 

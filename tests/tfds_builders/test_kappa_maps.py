@@ -129,7 +129,7 @@ def test_lightcones_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     first = examples(build(tmp_path / "first", LIGHTCONE, simulations=folder))
     assert first.keys() == {(0, 0), (0, 1)}
     assert [file.name for file in folder.iterdir()] == ["planes_16_0000.npz"]
-    assert all(0.002 < example["kappa"].std() < 0.05 for example in first.values())
+    assert all(0.002 < example["kappa"].std() < 0.1 for example in first.values())
     # simulated anew: the same
     assert_identical(first, examples(build(tmp_path / "second", LIGHTCONE)))
 
