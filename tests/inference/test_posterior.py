@@ -42,7 +42,9 @@ def assert_is_wiener(model, size, samples, **options):
     for pixels in (np.ones_like(mask), ~mask & (np.indices(mask.shape).max(0) < 40)):
         spread = [np.mean((s - exact.mean)[:, pixels] ** 2, 1) for s in (ours.samples, other.samples)]
         error = np.sqrt(sum(s.var(ddof=1) / samples for s in spread))
-        assert abs(spread[0].mean() - spread[1].mean()) < 4 * error
+        # chains of a few transitions are left with up to 1% more variance
+        allowed = 0.01 * spread[1].mean() if options["sampler"] == "hmc" else 0.0
+        assert abs(spread[0].mean() - spread[1].mean()) < 4 * error + allowed
     # the sample mean is off by what `samples` draws allow: chi2 of scales larger than 8 pixels
     coarse = [s[..., : size // 8 * 8, : size // 8 * 8].reshape(-1, size // 8, 8, size // 8, 8).mean((2, 4))
               for s in (exact.mean[None], ours.samples, other.samples)]
