@@ -1,9 +1,9 @@
-"""Packages whose modules load on first use."""
+"""Packages whose modules, or what is in them, load on first use."""
 
 import importlib
 import sys
 
-__all__ = ["submodules"]
+__all__ = ["members", "submodules"]
 
 
 def submodules(package, names):
@@ -16,5 +16,19 @@ def submodules(package, names):
 
     def __dir__():
         return sorted([*vars(sys.modules[package]), *names])
+
+    return __getattr__, __dir__
+
+
+def members(package, files):
+    """As `submodules`, of a package that shows names of its modules: `files` is a dict name -> module."""
+
+    def __getattr__(name):
+        if name in files:
+            return getattr(importlib.import_module(f"{package}.{files[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted([*vars(sys.modules[package]), *files])
 
     return __getattr__, __dir__

@@ -30,11 +30,8 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}")
     if num_samples < 1:
         raise ValueError("method 'posterior' needs num_samples of at least 1")
-    model = model or _published()
-    if abs(pixel_scale / model.pixel_scale - 1) > 0.03:
-        raise ValueError(f"the prior was learned at {model.pixel_scale:.4f} arcmin per pixel; got {pixel_scale}")
-    rows, columns = shear.shape[:2]
-    grid = tuple(-(-n // model.multiple) * model.multiple for n in prior.grid_shape((rows, columns), pixel_scale))
+    model, rows, columns = model or _published(), *shear.shape[:2]
+    grid = prior.network_grid(model, (rows, columns), pixel_scale)
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid))[None] for field in (shear, precision))
     draw = _by_diffusion if sampler == "diffusion" else _by_hmc

@@ -7,7 +7,7 @@ import scipy.fft
 
 from deepcosmo.physics import cosmology, fields
 
-__all__ = ["embedded", "fiducial_spectrum", "grid_shape", "power_of_modes", "spectrum"]
+__all__ = ["embedded", "fiducial_spectrum", "grid_shape", "network_grid", "power_of_modes", "spectrum"]
 
 # Arcmin of unobserved sky that separate opposite edges on the periodic grid: there the correlation of the convergence
 # is down to 0.7% of its variance. For 360 pixels of 0.29' with COSMOS noise, more padding changes the Wiener mean by
@@ -65,6 +65,17 @@ def grid_shape(shape, pixel_scale):
     """Shape of the periodic grid around a map of (rows, columns); `pixel_scale` in arcmin."""
     padding = int(np.ceil(PADDING / pixel_scale))
     return tuple(scipy.fft.next_fast_len(n + padding, real=True) for n in shape)
+
+
+def network_grid(model, shape, pixel_scale):
+    """As `grid_shape`, for a network: sides are multiples of `model.multiple`.
+
+    Raises:
+        ValueError: `pixel_scale` is not that of the maps the network was trained on, to 3%.
+    """
+    if abs(pixel_scale / model.pixel_scale - 1) > 0.03:
+        raise ValueError(f"the network was trained at {model.pixel_scale:.4f} arcmin per pixel; got {pixel_scale}")
+    return tuple(-(-n // model.multiple) * model.multiple for n in grid_shape(shape, pixel_scale))
 
 
 def embedded(field, shape):

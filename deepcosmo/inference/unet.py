@@ -25,11 +25,8 @@ def network_input(wiener_mean, precision):
 
 def estimate(shear, precision, *, pixel_scale, model=None):
     """Mean and scatter of `mass_map`, see there."""
-    model = model or _published()
-    if abs(pixel_scale / model.pixel_scale - 1) > 0.03:
-        raise ValueError(f"the network was trained at {model.pixel_scale:.4f} arcmin per pixel; got {pixel_scale}")
-    rows, columns = shear.shape[:2]
-    grid = tuple(-(-n // model.multiple) * model.multiple for n in prior.grid_shape((rows, columns), pixel_scale))
+    model, rows, columns = model or _published(), *shear.shape[:2]
+    grid = prior.network_grid(model, (rows, columns), pixel_scale)
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid)) for field in (shear, precision))
     mean, std = _posterior(model, shear, power, precision, model.margin)

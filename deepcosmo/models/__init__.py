@@ -1,6 +1,6 @@
 """Keras models whose outputs are TFP distributions: one family per file, each loaded on first use."""
 
-import importlib
+from deepcosmo._lazy import members
 
 _FILES = {
     "CatalogFlow": "catalog",
@@ -19,12 +19,4 @@ _FILES = {
 
 __all__ = sorted(_FILES)
 
-
-def __getattr__(name):
-    if name in _FILES:
-        return getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = members(__name__, _FILES)
