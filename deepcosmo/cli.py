@@ -110,7 +110,7 @@ def _parser():
     sub.add_argument("--method", default="wiener", help="wiener (default), sparse, tv or kaiser_squires")
     sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
-    sub.add_argument("--pixel-scale", type=float, default=5 * 60 / 1024, help="arcmin (default: 0.293)")
+    sub.add_argument("--pixel-scale", type=float, help="arcmin (default: 0.293)")
     sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark, such as clusters")
 
     sub = command(
@@ -271,11 +271,13 @@ def _image_cards(model, name, shape):
 def _map(arguments):
     from deepcosmo import plots, skymaps
     from deepcosmo.inference import field
+    from deepcosmo.physics.lensing import PIXEL_SCALE
 
+    pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
     points = skymaps.read_positions(arguments.points) if arguments.points else None
     print(f"{len(catalog['ra'])} galaxies, method {arguments.method} …", flush=True)
-    mapped = field.map_field(catalog, method=arguments.method, pixel_scale=arguments.pixel_scale, signs=arguments.signs,
+    mapped = field.map_field(catalog, method=arguments.method, pixel_scale=pixel_scale, signs=arguments.signs,
                              num_samples=arguments.samples, seed=arguments.seed)
     fits, picture = (arguments.out.with_name(f"{arguments.out.name}{suffix}") for suffix in (".fits", ".png"))
     fits.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,15 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 TESTS = Path(__file__).parent
 CHECKOUT = TESTS.parent
+# real data, which are no part of the project
+SHARED = Path(os.environ.get("DEEPCOSMO_SHARED_DATA", CHECKOUT / "../shared/data"))
+
+
+def shared(name):
+    """A file or folder of the shared data; the test is skipped where there are none."""
+    if not (SHARED / name).exists():
+        pytest.skip(f"{name} of the shared data is not on this machine")
+    return SHARED / name
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,14 @@
 """Catalogues and maps on disk: columns, names, and a WCS that knows where each galaxy went."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from conftest import shared
 
 from deepcosmo import skymaps
 from deepcosmo.physics.catalog import SkyGrid, catalog_to_map
-
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[1] / "../shared/data"))
 
 
 @pytest.fixture
@@ -90,9 +86,7 @@ def test_no_table(tmp_path):
 
 
 def test_cosmos_folder():
-    if not (SHARED / "cosmos_shear").exists():
-        pytest.skip("the COSMOS shear catalogue is not on this machine")
-    found = skymaps.read_catalog(SHARED / "cosmos_shear", columns={"weight": "nhweight_int"})
+    found = skymaps.read_catalog(shared("cosmos_shear"), columns={"weight": "nhweight_int"})
     assert {len(values) for values in found.values()} == {417117}
     assert np.median(found["ra"]) == 150.1161025 and found["weight"].max() == 3.63952
 

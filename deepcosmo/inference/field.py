@@ -8,6 +8,7 @@ import scipy.ndimage
 from deepcosmo import skymaps
 from deepcosmo.inference.mass_mapping import MassMap, mass_map
 from deepcosmo.physics.catalog import ShearMap, SkyGrid, catalog_to_map
+from deepcosmo.physics.lensing import PIXEL_SCALE
 
 __all__ = ["Coincidence", "FieldMap", "coincidence", "map_field"]
 
@@ -47,11 +48,10 @@ class FieldMap(NamedTuple):
                 "samples": self.result.samples, "mask": self.data.mask}
         maps = {name: values for name, values in maps.items() if values is not None}
         cards = {"METHOD": (self.method, "of deepcosmo.inference.mass_map"), "NGAL": int(self.data.counts.sum())}
-        units = dict.fromkeys(maps, "")  # the convergence has none
-        skymaps.write_maps(path, maps, self.grid.wcs, units=units, header=cards | (header or {}))
+        skymaps.write_maps(path, maps, self.grid.wcs, header=cards | (header or {}))
 
 
-def map_field(catalog, *, method="wiener", pixel_scale=5 * 60 / 1024, grid=None, signs=(1, 1), **options):
+def map_field(catalog, *, method="wiener", pixel_scale=PIXEL_SCALE, grid=None, signs=(1, 1), **options):
     """Maps the convergence of a field.
 
     Args:

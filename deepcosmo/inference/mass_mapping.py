@@ -58,11 +58,12 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
       units of the typical noise. Only `map` is set.
     - `"unet"`: mean and standard deviation of the posterior by the published network `unet_kappa`, or `model`, from the
       Wiener-filtered map. No samples.
-    - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned; `mean`
-      and `std` are theirs. `sampler="diffusion"` takes `steps=16` evaluations of the network for each; `"hmc"` anneals
-      Hamiltonian Monte Carlo over `steps` noise levels, a hundred times as slow, as a check. `residual=False` switches
-      the network off: the prior is Gaussian then, and the result that of `"wiener"`. `progress` is called with the
-      iterable of samples, such as `tqdm.tqdm`.
+    - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned, and
+      their scatter. The mean is theirs, less what they have in common with Gaussian samples of known mean, so it is
+      better than that of so few. `sampler="diffusion"` takes `steps=16` evaluations of the network for each; `"hmc"`
+      anneals Hamiltonian Monte Carlo over `steps` noise levels, with some 60 evaluations at each, as a check.
+      `residual=False` switches the network off: the prior is Gaussian then, and the result that of `"wiener"`.
+      `progress` is called with the iterable of samples, such as `tqdm.tqdm`.
 
     `prior` is a pair of multipoles and angular power C(ell) of the convergence in steradian; by default that of a
     Planck cosmology for sources at redshifts like those of faint COSMOS galaxies. All methods but the first take the

@@ -30,19 +30,29 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}")
     if num_samples < 1:
         raise ValueError("method 'posterior' needs num_samples of at least 1")
-    model, rows, columns = model or _published(), *shear.shape[:2]
+    model, rows, columns = model or prior.published("score_kappa"), *shear.shape[:2]
     grid = prior.network_grid(model, (rows, columns), pixel_scale)
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid))[None] for field in (shear, precision))
     draw = _by_diffusion if sampler == "diffusion" else _by_hmc
 
-    def sample(k):
+    def sample(k, residual):
         first, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, k), 4))
         start = _drawn(tf.zeros((1, *grid)), shear, power, precision, tf.constant(np.inf, tf.float32), first)
         return draw(model, start, shear, power, precision, seeds, steps, residual)[0, :rows, :columns].numpy()
 
-    samples = np.stack([sample(k) for k in (progress or iter)(range(num_samples))])
-    return MassMap(mean=samples.mean(0), std=samples.std(0, ddof=int(num_samples > 1)), samples=samples)
+    samples, gaussian = [], []
+    for k in (progress or iter)(range(num_samples)):
+        samples.append(sample(k, residual))
+        if residual and sampler == "diffusion":
+            gaussian.append(sample(k, False))
+    samples = np.stack(samples)
+    mean = samples.mean(0)
+    if gaussian:
+        # the same draws without the network scatter about a mean that is known, and most of the scatter is common
+        exact = wiener.posterior_mean(shear, power, precision)[0, :rows, :columns].numpy()
+        mean += exact - np.mean(gaussian, 0)
+    return MassMap(mean=mean, std=samples.std(0, ddof=int(num_samples > 1)), samples=samples)
 
 
 def _by_diffusion(model, start, shear, power, precision, seeds, steps, residual):
@@ -67,9 +77,3 @@ def _by_hmc(model, start, shear, power, precision, seeds, steps, residual):
     x = model.denoise(x, tf.fill([x.shape[0]], levels[-1]), residual=residual)
     left = power / (1.0 + power / levels[-1] ** 2)
     return x + wiener.prior_sample(left, x.shape, seeds[2])
-
-
-def _published():
-    from deepcosmo import zoo
-
-    return zoo.load("score_kappa")

@@ -4,10 +4,19 @@ import functools
 
 import numpy as np
 import scipy.fft
+import tensorflow as tf
 
 from deepcosmo.physics import cosmology, fields
 
-__all__ = ["embedded", "fiducial_spectrum", "grid_shape", "network_grid", "power_of_modes", "spectrum"]
+__all__ = [
+    "embedded",
+    "fiducial_spectrum",
+    "grid_shape",
+    "network_grid",
+    "power_of_modes",
+    "published",
+    "spectrum",
+]
 
 # Arcmin of unobserved sky that separate opposite edges on the periodic grid: there the correlation of the convergence
 # is down to 0.7% of its variance. For 360 pixels of 0.29' with COSMOS noise, more padding changes the Wiener mean by
@@ -55,10 +64,7 @@ def power_of_modes(prior, *, shape, pixel_scale):
         (rows, columns // 2 + 1), the modes of `tf.signal.rfft2d`: white noise of variance v per pixel has power v.
     """
     ell, c_ell = spectrum(prior)
-    modes = fields.multipoles(shape, pixel_scale)
-    inside = np.clip(modes, ell[0], ell[-1])
-    power = np.interp(np.log(inside), np.log(ell), ell**2 * c_ell) / inside**2
-    return np.where(modes > 0, power, 0.0) / np.radians(pixel_scale / 60) ** 2
+    return fields.on_modes(tf.constant(c_ell), ell, shape, pixel_scale).numpy() / np.radians(pixel_scale / 60) ** 2
 
 
 def grid_shape(shape, pixel_scale):
@@ -76,6 +82,14 @@ def network_grid(model, shape, pixel_scale):
     if abs(pixel_scale / model.pixel_scale - 1) > 0.03:
         raise ValueError(f"the network was trained at {model.pixel_scale:.4f} arcmin per pixel; got {pixel_scale}")
     return tuple(-(-n // model.multiple) * model.multiple for n in grid_shape(shape, pixel_scale))
+
+
+@functools.cache
+def published(name):
+    """A network of the zoo."""
+    from deepcosmo import zoo
+
+    return zoo.load(name)
 
 
 def embedded(field, shape):

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference import wiener
+from deepcosmo.inference.operators import as_complex
 from deepcosmo.physics import lensing
 
 __all__ = ["ScoreHMC", "annealed"]
@@ -85,14 +86,14 @@ def _transitions(model, x, shear, power, precision, sigma, step, seed, count, le
 
     def scaled(maps):
         modes = tf.signal.rfft2d(maps)
-        return tf.signal.irfft2d(tf.complex(scatter, 0.0 * scatter) * modes, maps.shape[-2:])
+        return tf.signal.irfft2d(as_complex(scatter) * modes, maps.shape[-2:])
 
     def score(state):
         x = scaled(state)
         of_data = wiener.information(shear - lensing.kappa_to_shear(x), tempered)
         return scaled(of_data + model.score(x, tf.fill(tf.shape(x)[:1], sigma), residual=residual))
 
-    modes = tf.signal.rfft2d(x) / tf.complex(scatter, 0.0 * scatter)
+    modes = tf.signal.rfft2d(x) / as_complex(scatter)
     kernel = ScoreHMC(score, step_size=step, num_leapfrog_steps=leapfrogs)
     state, accepted = tfp.mcmc.sample_chain(
         count, tf.signal.irfft2d(modes, x.shape[-2:]), kernel=kernel, seed=seed,

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from deepcosmo.inference import prior as priors
 from deepcosmo.inference.primal_dual import most_probable
+from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["estimate", "starlet"]
 
@@ -37,10 +38,8 @@ def estimate(shear, precision, *, pixel_scale, prior=None, weight=0.5):
     grid = priors.grid_shape(shear.shape[:2], pixel_scale)
     filters = starlet(grid, int(np.log2(min(shear.shape[:2]))) - 1)
     power = priors.power_of_modes(prior, shape=grid, pixel_scale=pixel_scale)
-    twice = np.full(power.shape[1], 2.0)
-    twice[0] = 1.0
-    twice[-1] -= grid[1] % 2 == 0
-    independent, variance = (np.sum(twice * filters**2 * p, (1, 2)) / np.prod(grid) for p in (1.0, power))
+    squares = multiplicity(grid[1]) * filters**2 / np.prod(grid)
+    independent, variance = (np.sum(squares * p, (1, 2)) for p in (1.0, power))
     # scales without power are kept to 1% of the strongest
     independent, variance = independent[:, None, None], np.maximum(variance, 1e-4 * variance.max())[:, None, None]
     limits = weight * independent / np.sqrt(variance)

@@ -25,15 +25,9 @@ def network_input(wiener_mean, precision):
 
 def estimate(shear, precision, *, pixel_scale, model=None):
     """Mean and scatter of `mass_map`, see there."""
-    model, rows, columns = model or _published(), *shear.shape[:2]
+    model, rows, columns = model or prior.published("unet_kappa"), *shear.shape[:2]
     grid = prior.network_grid(model, (rows, columns), pixel_scale)
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid)) for field in (shear, precision))
     mean, std = _posterior(model, shear, power, precision, model.margin)
     return MassMap(mean=mean.numpy()[:rows, :columns], std=std.numpy()[:rows, :columns])
-
-
-def _published():
-    from deepcosmo import zoo
-
-    return zoo.load("unet_kappa")

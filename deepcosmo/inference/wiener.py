@@ -28,6 +28,7 @@ import tensorflow as tf
 from deepcosmo.inference import prior as priors
 from deepcosmo.inference.mass_mapping import MassMap
 from deepcosmo.inference.operators import ShearOfModes, as_complex, components_first, response
+from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["estimate", "information", "posterior_mean", "posterior_sample", "prior_sample", "solve"]
 
@@ -78,14 +79,10 @@ def solve(rhs, power, precision, *, start=None, tolerance=TOLERANCE, iterations=
 
 def _conjugate_gradients(system, right, x, columns, tolerance, iterations):
     """Solves system(x) = right for half the modes of real maps, (..., rows, columns // 2 + 1)."""
-    twice = np.full(columns // 2 + 1, 2.0)  # modes that stand for their mirror image as well
-    twice[0] = 1.0
-    if columns % 2 == 0:
-        twice[-1] = 1.0
 
     def dot(a, b):
         products = tf.math.real(tf.math.conj(a) * b)
-        return tf.reduce_sum(tf.cast(twice, products.dtype) * products, [-2, -1], keepdims=True)
+        return tf.reduce_sum(tf.cast(multiplicity(columns), products.dtype) * products, [-2, -1], keepdims=True)
 
     limit = tolerance**2 * dot(right, right)
 

@@ -7,6 +7,7 @@ from keras import ops
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.nn.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
+from deepcosmo.physics.lensing import PIXEL_SCALE
 
 __all__ = ["KappaUNet"]
 
@@ -32,7 +33,7 @@ class KappaUNet(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=0.29297, widths=(16, 32, 64, 64), margin=16, **kwargs):
+    def __init__(self, *, pixel_scale=PIXEL_SCALE, widths=(16, 32, 64, 64), margin=16, **kwargs):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.network = UNet(widths=widths, outputs=2, name="network")
@@ -60,15 +61,14 @@ class KappaUNet(ProbabilisticModel):
         return tfp.distributions.Normal(mean, TYPICAL_SIGNAL * tf.exp(log_std))
 
     def loss_per_example(self, x, y, y_pred):
-        m = self.margin
-        inner = slice(m, -m if m else None)
+        inner = slice(self.margin, -self.margin or None)
         error = (y - y_pred[..., 0])[:, inner, inner] / TYPICAL_SIGNAL
         log_std = y_pred[:, inner, inner, 1]
         left = ops.square(ops.stop_gradient(error))
         return ops.mean(ops.square(error) + 0.5 * left * ops.exp(-2.0 * log_std) + log_std, axis=(1, 2))
 
     def endpoints(self):
-        maps = {name: tf.TensorSpec((None, 384, 384), tf.float32, name=name) for name in ("wiener", "precision")}
+        maps = {name: tf.TensorSpec((None, None, None), tf.float32, name=name) for name in ("wiener", "precision")}
 
         def infer(wiener, precision):
             posterior = self.distribution({"wiener": wiener, "precision": precision})

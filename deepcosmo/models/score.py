@@ -12,6 +12,8 @@ from deepcosmo.models.conditional import stateless_seed
 from deepcosmo.nn.fourier import filtered
 from deepcosmo.nn.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
+from deepcosmo.physics import fields
+from deepcosmo.physics.lensing import PIXEL_SCALE
 
 __all__ = ["KappaScore"]
 
@@ -48,7 +50,7 @@ class KappaScore(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=0.29297, widths=(16, 32, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
+    def __init__(self, *, pixel_scale=PIXEL_SCALE, widths=(16, 32, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.spectral_norm = spectral_norm
@@ -59,35 +61,21 @@ class KappaScore(ProbabilisticModel):
         self.spectrum.build()
         self.built = True
 
-    # ---- the Gaussian part
+    def _wiener_filter(self, shape, sigma):
+        """The filter's factor for each mode, and the variances per pixel of what it leaves open and of what it keeps.
 
-    def _gaussian(self, x, sigma):
-        """The Wiener-filtered map, the variance per pixel of what it leaves open, and its own expected one (batch,)."""
-        shape = x.shape[1:3]
+        For maps of `shape` with noise `sigma` (batch,): (batch, columns // 2 + 1, rows), (batch,) and (batch,).
+        """
         power, noise = self.spectrum.power(shape)[None], ops.square(sigma)[:, None, None]
-        weight = np.full((1, shape[1] // 2 + 1, 1), 2.0, "float32")
-        weight[:, 0] = 1.0
-        if shape[1] % 2 == 0:
-            weight[:, -1] = 1.0
         share = power / (power + noise)
-        left, kept = (ops.sum(v * weight, axis=(1, 2)) / (shape[0] * shape[1]) for v in (share * noise, share * power))
-        return filtered(x, share), left, kept
+        weight = (fields.multiplicity(shape[1])[:, None] / np.prod(shape)).astype("float32")
+        left, kept = (ops.sum(share * of * weight, axis=(1, 2)) for of in (noise, power))
+        return share, left, kept
 
     # ---- denoising
 
     def call(self, x):
-        return self._denoised(x["noisy"], x["sigma"])
-
-    def _denoised(self, x, sigma, residual=True):
-        wiener, left, kept = self._gaussian(x, sigma)
-        if not residual:
-            return wiener
-        scale = ops.sqrt(left)[:, None, None]
-        level = ops.log(sigma / 0.1)
-        amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
-        condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
-        seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
-        return wiener + scale * self.network(seen, ops.stack(condition, -1))[..., 0]
+        return self.denoise(x["noisy"], x["sigma"])
 
     def denoise(self, x, sigma, *, residual=True):
         """Mean of all maps that, with white noise added, may have become x.
@@ -97,7 +85,26 @@ class KappaScore(ProbabilisticModel):
             sigma: standard deviation of the noise per pixel (batch,).
             residual: False for the Gaussian part alone.
         """
-        return self._denoised(x, sigma, residual)
+        share, left, kept = self._wiener_filter(x.shape[1:3], sigma)
+        wiener = filtered(x, share)
+        if not residual:
+            return wiener
+        scale = ops.sqrt(left)[:, None, None]
+        level = ops.log(sigma / 0.1)
+        amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
+        condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
+        seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
+        return wiener + scale * self.network(seen, ops.stack(condition, -1))[..., 0]
+
+    def distribution(self, x):
+        """Of each pixel's convergence, given the noisy map: a `tfd.Normal` of batch shape (batch, rows, columns).
+
+        Its mean is the denoised map; its variance is that of a Gaussian prior, the mean over all pixels.
+        """
+        import tensorflow_probability as tfp
+
+        _, left, _ = self._wiener_filter(x["noisy"].shape[1:3], x["sigma"])
+        return tfp.distributions.Normal(self(x), tf.sqrt(left)[:, None, None])
 
     def score(self, x, sigma, *, residual=True):
         """Gradient of ln p_sigma at x; arguments as of `denoise`."""
@@ -144,10 +151,20 @@ class KappaScore(ProbabilisticModel):
         return clean
 
     def loss_per_example(self, x, y, y_pred):
-        m = self.margin
-        _, left, _ = self._gaussian(x["noisy"], x["sigma"])
-        error = ops.square(y_pred - y)[:, m:-m, m:-m] if m else ops.square(y_pred - y)
-        return ops.mean(error, axis=(1, 2)) / left
+        inner = slice(self.margin, -self.margin or None)
+        _, left, _ = self._wiener_filter(y.shape[1:3], x["sigma"])
+        return ops.mean(ops.square(y_pred - y)[:, inner, inner], axis=(1, 2)) / left
+
+    def endpoints(self):
+        specs = [tf.TensorSpec((None, 384, 384), tf.float32, name="noisy"), tf.TensorSpec((None,), tf.float32, "sigma")]
+
+        def denoise(noisy, sigma):
+            return {"denoised": self.denoise(noisy, sigma)}
+
+        def score(noisy, sigma):
+            return {"score": self.score(noisy, sigma)}
+
+        return {"denoise": (denoise, specs), "score": (score, specs), "serving_default": (denoise, specs)}
 
     def get_config(self):
         names = ("pixel_scale", "widths", "spectral_norm", "margin")

@@ -13,6 +13,7 @@ from deepcosmo.models.conditional import stateless_seed
 from deepcosmo.models.laplace import laplace
 from deepcosmo.nn.fourier import fourier, inverse_fourier
 from deepcosmo.nn.galaxy import LightProfileDecoder, StampEncoder, psf_transfer
+from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["GalaxyVAE"]
 
@@ -57,8 +58,7 @@ class GalaxyVAE(ProbabilisticModel):
         self.noise_power = self.add_weight(shape=(size, size), initializer="ones", trainable=False, name="noise_power")
         self.seed_generator = keras.random.SeedGenerator(0)
         # the half plane of `fourier` stands for the whole one
-        self._modes = np.full((size // 2 + 1, 1), 2.0, "float32")
-        self._modes[[0, -1]] = 1.0
+        self._modes = multiplicity(size)[:, None].astype("float32")
         self._strictly_lower = np.stack(np.tril_indices(latent, -1), axis=-1)
         self.built = True
 

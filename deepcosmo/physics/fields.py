@@ -16,8 +16,20 @@ def multipoles(shape, pixel_scale):
     return per_radian * np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
 
 
-def _on_modes(c_ell, ell, shape, pixel_scale):
-    """Power per mode, (..., bins, bins, rows, columns // 2 + 1), without the mean: ell^2 C(ell) linear in ln ell."""
+def multiplicity(columns):
+    """How many modes of a real map each column of `tf.signal.rfft2d` stands for, 1 or 2: (columns // 2 + 1,)."""
+    count = np.full(columns // 2 + 1, 2.0)
+    count[0] = 1.0
+    if columns % 2 == 0:
+        count[-1] = 1.0
+    return count
+
+
+def on_modes(c_ell, ell, shape, pixel_scale):
+    """C(ell) (..., n_ell) at the modes of `tf.signal.rfft2d`, (..., rows, columns // 2 + 1); 0 for the mean.
+
+    ell^2 C(ell) is linear in ln ell, and C(ell) constant outside of the given ell (n_ell,); `pixel_scale` in arcmin.
+    """
     ell = np.asarray(ell, float)
     modes = np.clip(multipoles(shape, pixel_scale), ell[0], ell[-1])
     place = np.interp(np.log(modes), np.log(ell), np.arange(len(ell)))
@@ -62,7 +74,7 @@ def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
         (..., bins, rows, columns), of mean 0.
     """
     c_ell = tf.convert_to_tensor(c_ell)
-    return _realised(_on_modes(c_ell, ell, shape, pixel_scale), list(shape), pixel_scale, seed)
+    return _realised(on_modes(c_ell, ell, shape, pixel_scale), list(shape), pixel_scale, seed)
 
 
 def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
@@ -79,7 +91,7 @@ def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
     c_ell, shape = tf.convert_to_tensor(c_ell), list(shape)
     shift = tf.cast(shift, c_ell.dtype)
     area = np.radians(pixel_scale / 60) ** 2
-    power = _on_modes(c_ell, ell, shape, pixel_scale) / area  # of unnormalised modes, per pixel
+    power = on_modes(c_ell, ell, shape, pixel_scale) / area  # of unnormalised modes, per pixel
     complex_type = _complex(c_ell.dtype)
     correlation = tf.signal.irfft2d(tf.cast(power, complex_type), shape)
     product = (shift[..., :, None] * shift[..., None, :])[..., None, None]
@@ -104,10 +116,7 @@ def measured_power(maps, *, pixel_scale, edges):
     maps = tf.convert_to_tensor(maps)
     rows, columns = maps.shape[-2:]
     modes = multipoles((rows, columns), pixel_scale)
-    weight = np.full(modes.shape, 2.0)
-    weight[:, 0] = 1.0
-    if columns % 2 == 0:
-        weight[:, -1] = 1.0
+    weight = np.broadcast_to(multiplicity(columns), modes.shape)
     label = np.digitize(modes, edges) - 1
     count = len(edges) - 1
     inside = (label >= 0) & (label < count)

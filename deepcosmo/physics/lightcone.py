@@ -16,11 +16,10 @@ import tensorflow as tf
 
 from deepcosmo.physics import particle_mesh
 from deepcosmo.physics.cosmology import SPEED_OF_LIGHT, Cosmology, comoving_distance
+from deepcosmo.physics.lensing import PIXEL_SCALE
 from deepcosmo.physics.particle_mesh import as_seed
 
 __all__ = ["LensPlanes", "convergence", "lens_planes", "lensing_weights"]
-
-PIXEL_SCALE = 0.29297  # arcmin: kappaTNG's, 5 degrees over 1024 pixels
 
 
 class LensPlanes(NamedTuple):

@@ -170,7 +170,8 @@ def evolve(cosmology, redshifts, *, box, particles, mesh=None, step=0.04, seed=0
         box: side, comoving Mpc.
         particles: per side.
         mesh: cells per side in which forces are computed; by default 2 `particles`.
-        step: largest step in scale factor; there is a step at each redshift besides.
+        step: largest step in scale factor; there is a step at each redshift besides. 0.012 is converged to 3% of the
+            power at k = 2/Mpc; 0.04 loses a quarter of it there, where haloes are thinned out.
         seed: int or int32[2].
 
     Yields:

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo.physics.fields import multiplicity
 from deepcosmo.physics.galaxies import acs_noise_power, sample_noise
 
 __all__ = ["fainter", "irregular", "noisier", "observe", "signal_to_noise", "subpixel_shift", "symmetries"]
@@ -11,11 +12,9 @@ __all__ = ["fainter", "irregular", "noisier", "observe", "signal_to_noise", "sub
 def signal_to_noise(clean, noise_std):
     """Matched-filter signal-to-noise ratio (batch,) of noise-free stamps (batch, n, n) in ACS noise."""
     size = clean.shape[-1]
-    modes = np.full(size // 2 + 1, 2.0)
-    modes[[0, -1]] = 1.0
-    weight = tf.constant(modes / acs_noise_power(size)[:, : size // 2 + 1] / size**2, tf.float32)
+    weight = multiplicity(size) / acs_noise_power(size)[:, : size // 2 + 1] / size**2
     power = tf.abs(tf.signal.rfft2d(clean)) ** 2
-    return tf.sqrt(tf.reduce_sum(power * weight, axis=(1, 2))) / noise_std
+    return tf.sqrt(tf.reduce_sum(power * weight.astype("f4"), axis=(1, 2))) / noise_std
 
 
 def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_observed=0.4):

@@ -5,9 +5,12 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo.inference import wiener
+from deepcosmo.inference.unet import network_input
 from deepcosmo.physics import fields
+from tfds_builders.lensing_pairs import survey
 
-__all__ = ["cut_out", "denoising", "mean_spectrum"]
+__all__ = ["cut_out", "denoising", "mean_spectrum", "observing"]
 
 
 def cut_out(maps, seed, size):
@@ -44,21 +47,56 @@ def denoising(maps, seed, *, size, smallest=4e-3, largest=2.0):
     return {"noisy": kappa + sigma[:, None, None] * noise, "sigma": sigma}, kappa
 
 
+def observing(maps, seed, *, size, frame, power, surveys):
+    """Examples of mass mapping for a `KappaUNet`: Wiener-filtered maps of what surveys see.
+
+    Each survey sees a part of the batch, from half to twice its depth. Cut-outs are periodic, and nothing is observed
+    near their edges, so that the sky goes on beyond the data.
+
+    Args:
+        maps: convergence (batch, rows, columns); the batch is a multiple of the number of surveys.
+        seed: int32[2].
+        size: pixels on a side of the cut-outs.
+        frame: pixels around them where nothing is observed.
+        power: prior of the Wiener filter, as of `prior.power_of_modes`, (size, size // 2 + 1).
+        surveys: sequence of `survey.Survey`.
+
+    Returns:
+        ({"wiener": (batch, size, size), "precision": (batch, size, size)}, convergence (batch, size, size))
+    """
+    of_cut, of_depth, of_survey, of_noise = tf.unstack(tf.random.split(seed, 4))
+    kappa = cut_out(maps, of_cut, size)
+    kappa -= tf.reduce_mean(kappa, [1, 2], keepdims=True)  # shear does not tell it
+    batch = maps.shape[0]
+    noise_std = tf.concat([
+        survey.draw_noise_std(each, (size, size), tf.random.fold_in(of_survey, i), count=batch // len(surveys))
+        for i, each in enumerate(surveys)
+    ], 0)  # fmt: skip
+    depth = tf.random.stateless_uniform([batch, 1, 1], of_depth, -math.log(2.0), math.log(2.0))
+    inside = (np.minimum(np.arange(size), np.arange(size)[::-1]) >= frame).astype("f4")
+    noise_std *= tf.exp(0.5 * depth) * inside * inside[:, None]
+    observed = survey.observe(kappa, noise_std, of_noise)
+    precision = tf.math.divide_no_nan(1.0, noise_std[..., None] ** 2)
+    mean = wiener.posterior_mean(observed["shear"], power, precision)
+    return network_input(mean, precision), kappa
+
+
 def mean_spectrum(maps, pixel_scale):
     """Mean angular power spectrum of maps, as `AngularSpectrum.set` takes it.
 
     Args:
-        maps: iterable of convergence maps (rows, columns).
+        maps: iterable of convergence maps (rows, columns). Their edges add some 3% to the power of light-cones.
         pixel_scale: arcmin.
 
     Returns:
-        Multipoles from those that a tenth of a map's side resolves to the pixels' corners, and C(ell), (n,) each.
+        Multipoles from twice that of a wave as long as the map to the pixels' corners, and C(ell), (n,) each.
     """
-    total, count = 0.0, 0
+    spectra = []
     for kappa in maps:
         kappa = np.asarray(kappa, np.float32)
-        first = 10 * 60 * 360 / (pixel_scale * min(kappa.shape))
+        first = 2 * 60 * 360 / (pixel_scale * min(kappa.shape))
         edges = np.geomspace(first, 2**0.5 * 180 * 60 / pixel_scale, 41)
         ell, power = fields.measured_power((kappa - kappa.mean())[None], pixel_scale=pixel_scale, edges=edges)
-        total, count = total + power.numpy()[0, 0], count + 1
-    return ell, total / count
+        spectra.append(power.numpy()[0, 0])
+    filled = ell > 0
+    return ell[filled], np.mean(spectra, 0)[filled]

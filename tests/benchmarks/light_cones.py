@@ -8,7 +8,6 @@ of ten kappaTNG maps (a file of the project's shared data).
 """
 
 import argparse
-import os
 import pathlib
 import time
 
@@ -17,9 +16,10 @@ import scipy.ndimage
 
 from deepcosmo.metrics.maps import peaks
 from deepcosmo.physics import cosmology, fields, lightcone
+from deepcosmo.physics.lensing import PIXEL_SCALE
+from tests.conftest import SHARED
 from tfds_builders.kappa_maps.kappatng import COSMOLOGY, SOURCE_REDSHIFTS
 
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
 EDGES = np.array([300, 500, 800, 1200, 2000, 3000, 5000.0])
 
 
@@ -32,7 +32,7 @@ def spectra(simulations, cones):
             maps = lightcone.convergence(planes, sources, shape=(512, 512), seed=[number, cone])
             window = np.outer(np.hanning(512), np.hanning(512)).astype("f4")
             maps = (maps - np.mean(maps, (1, 2), keepdims=True)) * window / np.sqrt(np.mean(window**2))
-            ell, power = fields.measured_power(maps, pixel_scale=lightcone.PIXEL_SCALE, edges=EDGES)
+            ell, power = fields.measured_power(maps, pixel_scale=PIXEL_SCALE, edges=EDGES)
             measured.append(np.diagonal(power).T)
     ratios = []
     z = np.linspace(0, 2.6, 2601)
@@ -44,11 +44,11 @@ def spectra(simulations, cones):
 
 def statistics(kappa, reference, smoothing):
     """PDF, peaks and minima per square degree of a map (256, 256) smoothed by a Gaussian of `smoothing` arcmin."""
-    width = smoothing / lightcone.PIXEL_SCALE
+    width = smoothing / PIXEL_SCALE
     cut = int(np.ceil(3 * width))
     smooth = scipy.ndimage.gaussian_filter(kappa - kappa.mean(), width, mode="wrap")[cut:-cut, cut:-cut]
     height, edges = smooth / reference[f"std_{smoothing}arcmin"], reference["snr_edges"]
-    area = (len(smooth) * lightcone.PIXEL_SCALE / 60) ** 2
+    area = (len(smooth) * PIXEL_SCALE / 60) ** 2
     return {
         "pdf": np.histogram(height, edges)[0] / height.size / np.diff(edges),
         "peaks_per_deg2": peaks(height, edges) / area,

@@ -1,18 +1,14 @@
 """Morphology against analytic limits; the references integrate radial profiles in one dimension."""
 
-import os
-import pathlib
-
 import galsim
 import numpy as np
 import pytest
 import scipy.optimize
+from conftest import shared
 
 from deepcosmo.metrics import morphology
 
 SCALE = 0.03
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-CATALOGUE = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", ROOT / "../shared/data")) / "cosmos_catalog"
 
 
 def draw(profile, size=128, offset=(0, 0)):
@@ -208,11 +204,10 @@ def test_bad_input(change, message):
         morphology.measure(**{"images": np.zeros((2, 32, 32)), "noise_std": 1.0} | change)
 
 
-@pytest.mark.skipif(not CATALOGUE.is_dir(), reason="needs the COSMOS catalogue (DEEPCOSMO_SHARED_DATA)")
 def test_kron_magnitude_and_half_light_radius_of_real_galaxies():
     """Renderings of fits to real galaxies: what SExtractor saw in their images, to a few per cent."""
     catalogue = galsim.COSMOSCatalog(
-        "cosmos_25.2_fits.fits", dir=str(CATALOGUE), use_real=False, exclusion_level="none"
+        "cosmos_25.2_fits.fits", dir=str(shared("cosmos_catalog")), use_real=False, exclusion_level="none"
     )
     records = catalogue.param_cat
     flux = np.where(records["use_bulgefit"], records["flux"][:, 3], records["flux"][:, 0])

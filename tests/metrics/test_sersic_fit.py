@@ -1,17 +1,13 @@
 """Sérsic fits: drawing against GalSim, recovery of parameters, real stamps against a brute multi-start."""
 
-import os
-import pathlib
-
 import galsim
 import numpy as np
 import pytest
+from conftest import shared
 
 from deepcosmo.metrics import residuals, sersic_fit
 
 SCALE, NOISE = 0.03, 0.003
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-STAMPS = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", ROOT / "../shared/data")) / "cosmos_real_stamps"
 PSF = galsim.Moffat(beta=3, fwhm=0.1).drawImage(nx=65, ny=51, scale=SCALE, method="no_pixel").array
 # flux, x, y (px), log r_e (px), eta1, eta2, n
 GALAXIES = {
@@ -131,9 +127,8 @@ def test_bad_input(change, message):
         sersic_fit.fit(**arguments)
 
 
-@pytest.mark.skipif(not STAMPS.is_dir(), reason="needs the real COSMOS stamps (DEEPCOSMO_SHARED_DATA)")
 def test_real_stamps_no_worse_than_many_random_starts(monkeypatch):
-    catalogue = galsim.RealGalaxyCatalog("real_galaxy_catalog.fits", dir=str(STAMPS))
+    catalogue = galsim.RealGalaxyCatalog("real_galaxy_catalog.fits", dir=str(shared("cosmos_real_stamps")))
     chosen = range(0, catalogue.nobjects, 4)
     stamps = [
         (catalogue.getGalImage(i).array, catalogue.getPSFImage(i).array, catalogue.variance[i] ** 0.5)

@@ -1,18 +1,15 @@
 """Cosmology against numbers of CCL's, a table of CAMB's, and finite differences."""
 
-import os
-import pathlib
-
 import ccl_reference
 import numpy as np
 import pytest
 import tensorflow as tf
 from ccl_reference import ELL, FIDUCIAL, SOURCE_Z, SOURCES, K, Z, universes
+from conftest import shared
 
 from deepcosmo.physics import cosmology
 from deepcosmo.physics.cosmology import Cosmology
 
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
 REFERENCE = dict(np.load(ccl_reference.FILE))
 
 
@@ -40,10 +37,7 @@ def test_angular_power_is_ccls(pair):
 
 def test_camb_is_met_within_the_error_of_the_fitting_formula():
     """Eisenstein & Hu state 5% where baryons are many; rms over k and z, and distances to 1e-7."""
-    file = SHARED / "theory" / "camb_pk_reference.npz"
-    if not file.exists():
-        pytest.skip("the table of CAMB's spectra is not on this machine")
-    table = np.load(file)
+    table = np.load(shared("theory/camb_pk_reference.npz"))
     names, k, z = list(table["names"]), table["k_h_per_Mpc"], table["z"]
     fields = {"omega_c": "omega_c", "omega_b": "omega_b", "h": "h_0", "n_s": "n_s", "sigma_8": "sigma_8", "w_0": "w_0"}
     universes = Cosmology(**{ours: table["theta"][:, names.index(name)] for ours, name in fields.items()})

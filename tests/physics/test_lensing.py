@@ -1,15 +1,12 @@
 """Shear and convergence: Fourier modes, the adjoint, and the maps of the COSMOS field."""
 
-import os
-import pathlib
-
 import numpy as np
 import pytest
 import scipy.ndimage
+from conftest import shared
 
 from deepcosmo.physics import lensing
 
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
 SIZES = [(32, 32), (33, 40), (40, 33), (31, 35)]
 
 
@@ -59,9 +56,7 @@ def test_the_cosmos_map_is_reproduced():
     """Binned COSMOS shear (Schrabback et al. 2010, arXiv:0911.0053), smoothed by 2 pixels and mirrored."""
     from astropy.io import fits
 
-    folder = SHARED / "cosmos_shear"
-    if not folder.exists():
-        pytest.skip("the COSMOS shear maps are not on this machine")
+    folder = shared("cosmos_shear")
     e1, e2, reference = (
         np.asarray(fits.getdata(folder / f"{name}_0.29arcmin360.fits"), float)
         for name in ("cosmos_full_e1", "cosmos_full_e2", "ks_e")

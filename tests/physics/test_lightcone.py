@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepcosmo.physics import cosmology, lightcone
+from deepcosmo.physics import cosmology, fields, lightcone
 
 PLANCK = cosmology.Cosmology(omega_c=0.26, omega_b=0.0486, h=0.6774, n_s=0.9667, sigma_8=0.8159)
 
@@ -98,11 +98,8 @@ def test_a_small_simulation_end_to_end():
     """Spectra of 24 cones of one coarse simulation: within 35% of halofit's where it resolves them."""
     planes = lightcone.lens_planes(PLANCK, box=100.0, particles=32, max_redshift=0.8, step=0.05, seed=1)
     assert abs(planes.redshifts[-1] - 0.8) < 0.05
-    edges = np.array([300.0, 600.0])
-    from deepcosmo.physics import fields
-
     maps = [lightcone.convergence(planes, [0.75], shape=(96, 96), pixel_scale=1.5, seed=[1, i]) for i in range(24)]
-    ell, power = fields.measured_power(np.stack(maps), pixel_scale=1.5, edges=edges)
+    ell, power = fields.measured_power(np.stack(maps), pixel_scale=1.5, edges=[300.0, 600.0])
     z = np.linspace(0, 0.8, 401)
     theory = cosmology.angular_power(PLANCK, ell, z, np.exp(-0.5 * ((z - 0.75) / 0.005) ** 2), spin=0)[0, 0]
     assert power.numpy()[:, 0, 0].mean() == pytest.approx(theory.numpy()[0], rel=0.35)

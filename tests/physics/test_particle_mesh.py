@@ -61,7 +61,7 @@ def test_initial_power_is_linear_theorys(linear):
         n = np.moveaxis(np.fft.fftfreq(32)[:, None, None], 0, axis) if axis < 2 else np.fft.rfftfreq(32)
         window = window * np.sinc(n) ** 2
     power = np.abs(modes[0.0][chosen] / window[chosen]) ** 2 * 300**3 / 32**6
-    expected = cosmology.linear_power(smooth, np.sort(k), [0.0])[0].numpy()[np.argsort(np.argsort(k))]
+    expected = cosmology.linear_power(smooth, k, [0.0])[0].numpy()
     assert np.mean(power / expected) == pytest.approx(1, abs=0.15)
 
 

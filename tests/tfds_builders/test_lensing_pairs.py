@@ -1,7 +1,5 @@
 """The data set `lensing_pairs`, from made-up convergence maps, and the surveys that observe them."""
 
-import os
-import pathlib
 import pickle
 
 import dummy_kappatng
@@ -9,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from conftest import shared
 
 from deepcosmo.physics.catalog import SkyGrid, catalog_to_map
-from deepcosmo.physics.lensing import kappa_to_shear
+from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
 from tfds_builders import KappaMapsConfig, LensingPairsConfig
 from tfds_builders.kappa_maps.simulations import split_of
 from tfds_builders.lensing_pairs import survey
 
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
 MAPS = KappaMapsConfig(name="tiny_kappatng", source="kappatng", size=64)
 LSST = LensingPairsConfig(name="tiny_lsst", survey="lsst_y10", maps=MAPS, size=48)
 COSMOS = LensingPairsConfig(name="tiny_cosmos", survey="cosmos_hst", maps=MAPS, size=48)
@@ -145,7 +143,7 @@ def catalogue(path):
 
 def test_field_of_a_catalogue(folder, tmp_path, monkeypatch):
     columns = catalogue(tmp_path / "shear.csv")
-    grid = SkyGrid(ra=np.median(columns["ra"]), dec=np.median(columns["dec"]), shape=(48, 48), pixel_scale=300 / 1024)
+    grid = SkyGrid(ra=np.median(columns["ra"]), dec=np.median(columns["dec"]), shape=(48, 48), pixel_scale=PIXEL_SCALE)
     field = catalog_to_map(*columns.values(), grid=grid)
     builder = build(folder, COSMOS, catalog=tmp_path / "shear.csv")
     monkeypatch.setenv("DEEPCOSMO_COSMOS_SHEAR", str(tmp_path / "shear.csv"))
@@ -167,10 +165,8 @@ def galaxies(noise_std, sigma_e):
 
 def test_drawn_fields_are_like_the_real_one():
     """COSMOS (Schrabback et al. 2010): edges, holes, numbers of galaxies and noise."""
-    if not (SHARED / "cosmos_shear").exists():
-        pytest.skip("the COSMOS shear catalogue is not on this machine")
     setup = survey.SURVEYS["cosmos_hst"]
-    real = survey.cosmos_noise_std(SHARED / "cosmos_shear", 360)
+    real = survey.cosmos_noise_std(shared("cosmos_shear"), 360)
     drawn = survey.draw_noise_std(setup, (360, 360), [0, 1], count=8).numpy()
     assert np.mean(real > 0) == pytest.approx(0.5231, abs=1e-4)
     assert np.mean(drawn > 0) == pytest.approx(np.mean(real > 0), rel=0.01)
@@ -192,7 +188,7 @@ def test_holes_and_galaxies(shape):
     assert abs(observed.mean() - 0.9) < 4.5 * observed.std() / np.sqrt(24)
     sparse = survey.Survey(density=18, sigma_e=0.28, stars=1e-9, star_radii=(0.3, 3.0))
     number = galaxies(survey.draw_noise_std(sparse, shape, [0, 1], count=24).numpy(), 0.28)
-    each, expected = number.mean((1, 2)), 18 * survey.PIXEL_SCALE**2
+    each, expected = number.mean((1, 2)), 18 * PIXEL_SCALE**2
     assert abs(each.mean() - expected) < 4.5 * each.std() / np.sqrt(24) + 0.002 * expected
     # Poisson's variance and that of the density, 0.059 of its square
     assert number.var() == pytest.approx(expected + 0.059 * expected**2, rel=0.05)
@@ -201,7 +197,7 @@ def test_holes_and_galaxies(shape):
 def test_one_large_hole_in_a_frame():
     setup = survey.Survey(density=2000, sigma_e=1.0, stars=1e-9, star_radii=(0.3, 3.0), hole=5.0)
     empty = np.sum(survey.draw_noise_std(setup, (360, 360), [0, 1], count=12).numpy() == 0, (1, 2))
-    area = np.pi * (5.0 / survey.PIXEL_SCALE) ** 2
+    area = np.pi * (5.0 / PIXEL_SCALE) ** 2
     assert empty.max() == pytest.approx(area, rel=0.02) and np.median(empty) > 0.9 * area
     # a smaller map is a window of it
     share = [np.mean(survey.draw_noise_std(setup, (90, 90), [0, i], count=200).numpy() == 0) for i in range(4)]

@@ -1,17 +1,13 @@
 """Renderings against careful and default GalSim; noise against GalSim's."""
 
-import os
-import pathlib
-
 import galsim
 import numpy as np
 import pytest
+from conftest import shared
 
 from deepcosmo.physics.galaxies import acs_noise_power
 from tfds_builders.cosmos_stamps import catalog, generation, psfs, rendering
 
-ROOT = pathlib.Path(__file__).parents[2]
-CATALOGUE = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", ROOT / "../shared/data")) / "cosmos_catalog"
 NOISE_STD = 3.16e-3
 CAREFUL = galsim.GSParams(
     folding_threshold=3e-4,
@@ -90,10 +86,8 @@ def test_flux_and_centre(psf):
 @pytest.mark.slow
 def test_catalogue_rows_as_galsim_makes_them(psf):
     """A random sample of the real catalogue and its extremes, against `galsim.COSMOSCatalog`."""
-    if not CATALOGUE.is_dir():
-        pytest.skip("the COSMOS catalogue is not here")
-    galaxies, _ = catalog.read_catalog(CATALOGUE)
-    file = catalog.find_catalog("fits", CATALOGUE)
+    galaxies, _ = catalog.read_catalog(shared("cosmos_catalog"))
+    file = catalog.find_catalog("fits", shared("cosmos_catalog"))
     official = galsim.COSMOSCatalog(file.name, dir=str(file.parent), use_real=False, exclusion_level="none")
     row_of = {ident: row for row, ident in enumerate(official.param_cat["IDENT"])}
     rng = np.random.default_rng(3)

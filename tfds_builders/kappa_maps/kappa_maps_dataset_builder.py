@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
+from deepcosmo.physics.lensing import PIXEL_SCALE
 from tfds_builders.kappa_maps import kappatng, simulations
 
 __all__ = ["Builder", "KappaMapsConfig"]
@@ -27,10 +28,10 @@ class KappaMapsConfig(tfds.core.BuilderConfig):
     """
 
     source: str
-    simulations: int = 40
+    simulations: int = 32
     maps: int = 32
     size: int = 512
-    pixel_scale: float = 5 * 60 / 1024
+    pixel_scale: float = PIXEL_SCALE
     particles: int = 128
 
     def __post_init__(self):

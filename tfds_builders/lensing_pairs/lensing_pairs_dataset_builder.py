@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from deepcosmo.physics.lensing import kappa_to_shear
+from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
 from tfds_builders.kappa_maps.simulations import SPLITS
@@ -83,9 +83,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_splits(self, dl_manager, download_config):
         self._maps = KappaMaps(config=self.builder_config.maps, data_dir=self.data_dir_root)
         config = self._maps.builder_config
-        if config.size < self.builder_config.size or not np.isclose(config.pixel_scale, survey.PIXEL_SCALE):
+        if config.size < self.builder_config.size or not np.isclose(config.pixel_scale, PIXEL_SCALE):
             raise ValueError(
-                f"maps must have at least {self.builder_config.size} pixels on a side, of {survey.PIXEL_SCALE:.5f} "
+                f"maps must have at least {self.builder_config.size} pixels on a side, of {PIXEL_SCALE:.5f} "
                 f"arcmin; those of kappa_maps/{config.name} have {config.size} of {config.pixel_scale:.5f}"
             )
         # whole, even if only a few pairs are wanted

@@ -2,8 +2,8 @@
 
     observed = observe(shear, SURVEYS["cosmos_hst"], seed=[0, 1])
 
-Maps are (..., rows, columns) of any size, in pixels of `PIXEL_SCALE`. All of it is TensorFlow, in graphs or without,
-and a function of its arguments alone: the same seed draws the same survey.
+Maps are (..., rows, columns) of any size, in pixels of `lensing.PIXEL_SCALE`. All of it is TensorFlow, in graphs or
+without, and a function of its arguments alone: the same seed draws the same survey.
 """
 
 import dataclasses
@@ -12,11 +12,10 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.physics.lensing import kappa_to_shear
+from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
 
-__all__ = ["PIXEL_SCALE", "SURVEYS", "Survey", "cosmos_noise_std", "draw_noise_std", "observe"]
+__all__ = ["SURVEYS", "Survey", "cosmos_noise_std", "draw_noise_std", "observe"]
 
-PIXEL_SCALE = 5 * 60 / 1024  # arcmin: kappaTNG's
 FRAME = 360  # pixels on a side of the sky of which smaller maps are random windows
 
 

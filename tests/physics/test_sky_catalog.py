@@ -1,26 +1,17 @@
 """Catalogue to map: the pixels, signs, weights and noise, and the maps of the COSMOS field."""
 
-import os
-import pathlib
-
 import astropy.units as u
 import numpy as np
 import pytest
 import scipy.ndimage
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from conftest import shared
 
 from deepcosmo.physics import lensing
 from deepcosmo.physics.catalog import SkyGrid, catalog_to_map
 
-SHARED = pathlib.Path(os.environ.get("DEEPCOSMO_SHARED_DATA", pathlib.Path(__file__).parents[2] / "../shared/data"))
 CENTERS = [(150, 0), (0, 0), (0, 60), (359.9, -60), (10, 80)]
-
-
-def shared(name):
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is not on this machine")
-    return SHARED / name
 
 
 def smooth(image, pixels):
@@ -45,7 +36,7 @@ def test_cosmos_maps(cosmos, cosmos_grid):
     """Schrabback et al. 2010 (arXiv:0911.0053), binned by others: shear, mask and Kaiser-Squires map."""
     maps = catalog_to_map(**cosmos, grid=cosmos_grid, signs=(1, -1))
     e1, e2, mask, kappa = (
-        fits.getdata(SHARED / "cosmos_shear" / f"{name}_0.29arcmin360.fits")
+        fits.getdata(shared("cosmos_shear") / f"{name}_0.29arcmin360.fits")
         for name in ("cosmos_full_e1", "cosmos_full_e2", "cosmos_full_mask", "ks_e")
     )
     np.testing.assert_allclose(maps.shear, np.stack([e1, e2], -1), rtol=0, atol=6e-8)
@@ -59,7 +50,7 @@ def test_cosmos_noise(cosmos, cosmos_grid):
     """The noise maps of the field are those of equal weights."""
     maps = catalog_to_map(**(cosmos | {"weight": None}), grid=cosmos_grid)
     for component, name in enumerate(("std1", "std2")):
-        reference = fits.getdata(SHARED / "cosmos_shear" / f"{name}.fits")
+        reference = fits.getdata(shared("cosmos_shear") / f"{name}.fits")
         np.testing.assert_allclose(maps.noise_std[..., component], reference, rtol=0, atol=1e-12)
         in_one = maps.noise_std[..., component] * np.sqrt(maps.counts)
         np.testing.assert_allclose(in_one[maps.mask], np.std(cosmos[f"e{component + 1}"]), rtol=1e-12)
