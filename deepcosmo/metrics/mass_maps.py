@@ -1,0 +1,180 @@
+"""What networks for mass mapping are measured by: errors beside other methods', calibration, statistics of samples."""
+
+import numpy as np
+import scipy.ndimage
+import scipy.stats
+
+from deepcosmo.metrics import maps as statistics
+from deepcosmo.physics import fields
+from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.training.recipe import Metric
+
+__all__ = ["clustered", "mass_map_metrics", "sample_metrics", "windows"]
+
+BLOCK = 32  # pixels, 9.4': TARP compares means over such blocks, of which data tell something
+PEAKS = (0.01, 0.02, 0.035, 0.5)  # bins of the convergence of peaks, smoothed by 1'
+
+
+def clustered(values, groups):
+    """Mean of values (n, ...) and its error where values of a group are not independent, such as maps of a simulation.
+
+    The error is that of the mean over the means of groups; `groups` (n,) says which each value belongs to.
+    """
+    means = np.array([np.mean(values[groups == g], 0) for g in np.unique(groups)])
+    return np.mean(values, 0), np.std(means, 0, ddof=1) / np.sqrt(len(means))
+
+
+def windows(pairs, size):
+    """The middle `size` x `size` pixels of examples of `lensing_pairs`."""
+    for pair in pairs:
+        whole = pair["kappa"].shape[0]
+        middle = slice((whole - size) // 2, (whole + size) // 2)
+        cut = {name: pair[name][middle, middle] for name in ("kappa", "shear", "noise_std", "mask")}
+        yield cut | {"simulation": int(pair["simulation"])}
+
+
+def _smooth(kappa, arcmin):
+    return scipy.ndimage.gaussian_filter(kappa, arcmin / PIXEL_SCALE, axes=(-2, -1), mode="nearest")
+
+
+def _blocks(kappa, mask):
+    """Means (..., n) over blocks that are observed for the most part."""
+    rows, columns = (n // BLOCK * BLOCK for n in mask.shape)
+
+    def means(v):
+        v = v[..., :rows, :columns]
+        return v.reshape(*v.shape[:-2], rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).mean((-3, -1))
+
+    return means(kappa)[..., means(mask.astype(float)) > 0.5]
+
+
+class _Calibration:
+    """Ranks of the truth in what a method says of it, over many maps."""
+
+    def __init__(self):
+        self.ranks, self.means, self.truths, self.simulations = [], [], [], []
+        self.tarp, self.peaks = [], []  # of methods that draw samples
+
+    def add(self, result, pair, reference, number):
+        mask, kappa = pair["mask"], pair["kappa"]
+        if result.samples is None:
+            rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)[mask]
+        else:
+            rank = statistics.ranks(kappa[mask], result.samples[:, mask], seed=number)
+            self.tarp.append(statistics.tarp_fraction(*(_blocks(v, mask) for v in (kappa, result.samples, reference))))
+            counts = [statistics.peaks(_smooth(v, 1.0), PEAKS, mask) for v in (kappa, *result.samples)]
+            self.peaks.append(statistics.ranks(counts[0], np.array(counts[1:]), seed=number))
+        self.ranks.append(rank.astype("f4"))
+        self.means.append(result.mean[mask].astype("f4"))
+        self.truths.append(kappa[mask].astype("f4"))
+        self.simulations.append(pair["simulation"])
+
+    def figures(self):
+        """Yields (name, value, error, reference)."""
+        ranks, means, truths = (np.concatenate(v) for v in (self.ranks, self.means, self.truths))
+        group = np.repeat(self.simulations, [len(v) for v in self.ranks])
+        for level in (0.68, 0.95):
+            inside = np.abs(2 * ranks - 1) < level
+            yield f"pixels within {level:.0%} intervals", *clustered(inside, group), f"{level}"
+            for by, values in (("posterior mean", means), ("truth", truths)):
+                third = statistics.thirds(values)
+                for i, which in enumerate(("lowest", "middle", "highest")):
+                    expected = f"{level}" if values is means else "not that of the level even for exact posteriors"
+                    chosen = third == i
+                    yield (f"the same, {which} third by {by} ({level:.0%})", *clustered(inside[chosen], group[chosen]),
+                           expected)
+        if not self.tarp:
+            return
+        levels = np.linspace(0.1, 0.9, 9)
+        off = statistics.tarp_coverage(self.tarp, levels) - levels
+        worst = int(np.abs(off / np.sqrt(levels * (1 - levels))).argmax())
+        yield ("TARP: largest departure of the expected coverage", off[worst],
+               np.sqrt(levels[worst] * (1 - levels[worst]) / len(self.tarp)),
+               f"0; at {levels[worst]:.1f}, of means over blocks of {BLOCK * PIXEL_SCALE:.1f}'")
+        yield "TARP: p-value of uniformity", scipy.stats.kstest(self.tarp, "uniform").pvalue, None, "uniform in (0, 1)"
+        peaks, simulations = np.array(self.peaks), np.array(self.simulations)
+        for i, (low, high) in enumerate(zip(PEAKS, PEAKS[1:], strict=False)):
+            heights = f"peaks of {low} < kappa < {high}" if i < len(PEAKS) - 2 else f"peaks of kappa > {low}"
+            yield f"mean rank of the number of {heights}", *clustered(peaks[:, i], simulations), "0.5"
+            pvalue = scipy.stats.kstest(peaks[:, i], "uniform").pvalue
+            yield f"p-value of uniform ranks, {heights}", pvalue, None, "uniform in (0, 1)"
+
+
+def mass_map_metrics(pairs, methods, *, network, split, progress):
+    """Errors and calibration of a network beside other methods, on the same maps.
+
+    Args:
+        pairs: list of examples of `lensing_pairs`, cut by `windows` perhaps.
+        methods: dict name -> function of (pair, seed) that returns a `MassMap`; "wiener" among them.
+        network: name of the one whose calibration is measured.
+        split: what to call the pairs.
+        progress: wraps an iterable in a progress bar.
+
+    Returns:
+        List of `Metric`. RMSE and Pearson r are those of maps less their mean inside the mask; errors are those of
+        means over simulations.
+    """
+    errors, calibration = {name: [] for name in methods}, _Calibration()
+    groups = np.array([pair["simulation"] for pair in pairs])
+    random = np.random.default_rng(0)
+    for number, pair in enumerate(progress(pairs)):
+        # drawn without a look at the truth: a map of another simulation
+        reference = pairs[random.choice(np.flatnonzero(groups != pair["simulation"]))]["kappa"]
+        for name, method in methods.items():
+            result = method(pair, [7, number])
+            errors[name].append(statistics.map_errors(result.best, pair["kappa"], pair["mask"]))
+            if name == network:
+                calibration.add(result, pair, reference, number)
+
+    def metric(name, value, error=None, reference=None):
+        return Metric(name=name, value=float(value), error=None if error is None else float(error),
+                      reference=reference, split=split, size=len(pairs))
+
+    errors = {name: np.array(values) for name, values in errors.items()}
+    ours, found = errors[network], []
+    for name, theirs in errors.items():
+        if name != network:
+            ratio, gain = 100 * (ours[:, 0] / theirs[:, 0] - 1), ours[:, 1] - theirs[:, 1]
+            found.append(metric(f"RMSE, {network} / {name} - 1 [%]", *clustered(ratio, groups)))
+            found.append(metric(f"Pearson r, {network} - {name}", *clustered(gain, groups)))
+    for name, values in errors.items():
+        mean, error = clustered(values, groups)
+        found += [metric(f"RMSE, {name}", mean[0], error[0]), metric(f"Pearson r, {name}", mean[1], error[1])]
+    return found + [metric(*figure) for figure in calibration.figures()]
+
+
+def sample_metrics(samples, maps, simulations, *, split):
+    """Unconditional samples against maps of simulations: power, moments and peaks.
+
+    Args:
+        samples: (n, rows, columns), without mean.
+        maps: (m, rows, columns).
+        simulations: of the maps (m,).
+        split: what to call the maps.
+
+    Returns:
+        List of `Metric`, in per cent of what maps show.
+    """
+    sides = np.array(samples, "f4"), np.array(maps - maps.mean((1, 2), keepdims=True), "f4")
+    groups = np.arange(len(samples)), np.asarray(simulations)
+    edges = np.array([300, 1000, 3000, 8000, 20000.0])
+    measured = [[] for _ in sides]
+    for each, found in zip(sides, measured, strict=True):
+        power = fields.measured_power(each[:, None], pixel_scale=PIXEL_SCALE, edges=edges)[1].numpy()[:, 0, 0]
+        found += [(f"C(ell), {low:.0f} < ell < {high:.0f}", power[:, i])
+                  for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False))]
+        for arcmin in (1.0, 2.0):
+            smooth = _smooth(each, arcmin)
+            smooth -= smooth.mean((1, 2), keepdims=True)
+            found.append((f"standard deviation, smoothed by {arcmin:.0f}'", smooth.std((1, 2))))
+            found.append((f"third moment, smoothed by {arcmin:.0f}'", np.mean(smooth**3, (1, 2))))
+            counts = np.array([statistics.peaks(kappa, PEAKS) for kappa in smooth], float)
+            for i, (low, high) in enumerate(zip(PEAKS, PEAKS[1:], strict=False)):
+                found.append((f"peaks of {low} < kappa < {high}, smoothed by {arcmin:.0f}'", counts[:, i]))
+    metrics = []
+    for (name, ours), (_, theirs) in zip(*measured, strict=True):
+        (a, da), (b, db) = (clustered(v, g) for v, g in zip((ours, theirs), groups, strict=True))
+        if b > 0:  # some peaks are too high for any map
+            metrics.append(Metric(name=f"{name}, samples / simulations - 1 [%]", value=float(100 * (a / b - 1)),
+                                  error=float(100 / b * np.hypot(da, db * a / b)), split=split, size=len(maps)))
+    return metrics
