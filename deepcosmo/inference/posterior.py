@@ -30,8 +30,9 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}")
     if num_samples < 1:
         raise ValueError("method 'posterior' needs num_samples of at least 1")
-    model, rows, columns = model or prior.published("score_kappa"), *shear.shape[:2]
-    grid = prior.network_grid(model, (rows, columns), pixel_scale)
+    model = model or prior.published("score_kappa")
+    grid = prior.network_grid(model, shear.shape[:2], pixel_scale)
+    inside = prior.middle(grid, shear.shape[:2])
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid))[None] for field in (shear, precision))
     draw = _by_diffusion if sampler == "diffusion" else _by_hmc
@@ -39,7 +40,7 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
     def sample(k, residual):
         first, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, k), 4))
         start = _drawn(tf.zeros((1, *grid)), shear, power, precision, tf.constant(np.inf, tf.float32), first)
-        return draw(model, start, shear, power, precision, seeds, steps, residual)[0, :rows, :columns].numpy()
+        return draw(model, start, shear, power, precision, seeds, steps, residual)[0].numpy()[inside]
 
     samples, gaussian = [], []
     for k in (progress or iter)(range(num_samples)):
@@ -50,7 +51,7 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
     mean = samples.mean(0)
     if gaussian:
         # the same draws without the network scatter about a mean that is known, and most of the scatter is common
-        exact = wiener.posterior_mean(shear, power, precision)[0, :rows, :columns].numpy()
+        exact = wiener.posterior_mean(shear, power, precision)[0].numpy()[inside]
         mean += exact - np.mean(gaussian, 0)
     return MassMap(mean=mean, std=samples.std(0, ddof=int(num_samples > 1)), samples=samples)
 

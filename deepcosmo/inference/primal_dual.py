@@ -27,12 +27,12 @@ def most_probable(shear, precision, grid, filters, steps, limits, project):
         limits: (components, 1, 1), passed on to `project`.
         project: function (components, rows, columns), limits -> nearest point of the dual ball.
     """
-    rows, columns = shear.shape[:2]
+    inside = priors.middle(grid, shear.shape[:2])
     shear, precision = (components_first(tf.constant(priors.embedded(v, grid))) for v in (shear, precision))
     filters = tf.constant(filters, tf.complex64)
     steps, limits = tf.constant(steps, tf.float32), tf.constant(limits, tf.float32)
     kappa = _minimised(shear, precision, filters, steps, limits, project)
-    return MassMap(map=kappa.numpy()[:rows, :columns])
+    return MassMap(map=kappa.numpy()[inside])
 
 
 @tf.function(autograph=False)

@@ -9,13 +9,11 @@ __all__ = ["estimate", "network_input"]
 
 
 @tf.function(autograph=False)
-def _posterior(model, shear, power, precision, margin):
-    """Mean and standard deviation on the grid, whose first `margin` rows and columns come to lie before the map."""
+def _posterior(model, shear, power, precision):
+    """Mean and standard deviation on the grid."""
     mean = wiener.posterior_mean(shear, power, precision)
-    x = network_input(mean[None], precision[None])
-    moved = {name: tf.roll(v, (margin, margin), (1, 2)) for name, v in x.items()}
-    posterior = model.distribution(moved)
-    return tuple(tf.roll(v, (-margin, -margin), (1, 2))[0] for v in (posterior.loc, posterior.scale))
+    posterior = model.distribution(network_input(mean[None], precision[None]))
+    return posterior.loc[0], posterior.scale[0]
 
 
 def network_input(wiener_mean, precision):
@@ -25,9 +23,10 @@ def network_input(wiener_mean, precision):
 
 def estimate(shear, precision, *, pixel_scale, model=None):
     """Mean and scatter of `mass_map`, see there."""
-    model, rows, columns = model or prior.published("unet_kappa"), *shear.shape[:2]
-    grid = prior.network_grid(model, (rows, columns), pixel_scale)
+    model = model or prior.published("unet_kappa")
+    grid = prior.network_grid(model, shear.shape[:2], pixel_scale)
+    inside = prior.middle(grid, shear.shape[:2])
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid)) for field in (shear, precision))
-    mean, std = _posterior(model, shear, power, precision, model.margin)
-    return MassMap(mean=mean.numpy()[:rows, :columns], std=std.numpy()[:rows, :columns])
+    mean, std = _posterior(model, shear, power, precision)
+    return MassMap(mean=mean.numpy()[inside], std=std.numpy()[inside])

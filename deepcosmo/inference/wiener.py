@@ -134,14 +134,14 @@ _mean, _sample = (tf.function(f, autograph=False) for f in (posterior_mean, post
 
 def estimate(shear, precision, *, pixel_scale, num_samples, seed, prior=None):
     """Wiener filter and constrained realisations of `mass_map`, see there."""
-    rows, columns = shear.shape[:2]
-    grid = priors.grid_shape((rows, columns), pixel_scale)
+    grid = priors.grid_shape(shear.shape[:2], pixel_scale)
+    inside = priors.middle(grid, shear.shape[:2])
     power = tf.constant(priors.power_of_modes(prior, shape=grid, pixel_scale=pixel_scale), tf.float32)
     shear, precision = (tf.constant(priors.embedded(field, grid)) for field in (shear, precision))
-    mean = _mean(shear, power, precision).numpy()[:rows, :columns]
+    mean = _mean(shear, power, precision).numpy()[inside]
     if not num_samples:
         return MassMap(mean=mean)
     # one at a time: on a CPU batches are slower, and a sample does not depend on how many there are
     samples = [_sample(shear, power, precision, seed=tf.random.fold_in(seed, k)) for k in range(num_samples)]
-    samples = np.stack([sample.numpy()[:rows, :columns] for sample in samples])
+    samples = np.stack([sample.numpy()[inside] for sample in samples])
     return MassMap(mean=mean, std=np.sqrt(np.mean((samples - mean) ** 2, 0)), samples=samples)
