@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,6 +150,7 @@ def load_recipe(name_or_path, *, dataset=None):
     file = find_recipe(name_or_path)
     spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where TensorFlow looks up what a function's globals are
     spec.loader.exec_module(module)
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
