@@ -14,13 +14,16 @@ SAMPLERS = ("diffusion", "hmc")
 
 
 @tf.function(autograph=False)
-def _drawn(mean, shear, power, precision, variance, seed):
+def _drawn(mean, scatter, shear, power, precision, variance, seed):
     """A map given its denoised version and the data: a constrained realisation about `mean`.
 
-    What noise of `variance` per pixel leaves open is taken as Gaussian, with the covariance of the Gaussian prior.
+    What noise of `variance` per pixel leaves open is taken as Gaussian, with the covariance of the Gaussian prior times
+    `scatter` (1, rows, columns); None stands for 1.
     """
     left = power / (1.0 + power / variance)
-    return mean + wiener.posterior_sample(shear - lensing.kappa_to_shear(mean), left, precision, seed=seed)
+    shear = shear - lensing.kappa_to_shear(mean)
+    away = wiener.posterior_sample(shear, left, precision, scale=scatter, seed=seed)
+    return mean + (away if scatter is None else scatter * away)
 
 
 def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sampler="diffusion", steps=16,
@@ -39,7 +42,7 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
 
     def sample(k, residual):
         first, *seeds = tf.unstack(tf.random.split(tf.random.fold_in(seed, k), 4))
-        start = _drawn(tf.zeros((1, *grid)), shear, power, precision, tf.constant(np.inf, tf.float32), first)
+        start = _drawn(tf.zeros((1, *grid)), None, shear, power, precision, tf.constant(np.inf, tf.float32), first)
         return draw(model, start, shear, power, precision, seeds, steps, residual)[0].numpy()[inside]
 
     samples, gaussian = [], []
@@ -63,8 +66,9 @@ def _by_diffusion(model, start, shear, power, precision, seeds, steps, residual)
     """
     levels = noise_levels(steps, largest=0.5)
 
-    def draw(mean, sigma, seed):
-        return _drawn(mean, shear, power, precision, tf.constant(sigma**2, tf.float32), seed)
+    def draw(mean, scatter, sigma, seed):
+        variance = tf.constant(sigma**2, tf.float32)
+        return _drawn(mean, scatter if residual else None, shear, power, precision, variance, seed)
 
     start += levels[0] * tf.random.stateless_normal(start.shape, seeds[0])
     return model.reverse(start, levels, seeds[1], draw, residual=residual)
@@ -75,6 +79,6 @@ def _by_hmc(model, start, shear, power, precision, seeds, steps, residual):
     levels = noise_levels(steps, largest=0.3, smallest=0.01)
     start += levels[0] * tf.random.stateless_normal(start.shape, seeds[0])
     x, _ = score_hmc.annealed(model, start, shear, power, precision, levels, seeds[1], residual=residual)
-    x = model.denoise(x, tf.fill([x.shape[0]], levels[-1]), residual=residual)
+    mean, scatter = model.moments(x, tf.fill([x.shape[0]], levels[-1]), residual=residual)
     left = power / (1.0 + power / levels[-1] ** 2)
-    return x + wiener.prior_sample(left, x.shape, seeds[2])
+    return mean + scatter * wiener.prior_sample(left, x.shape, seeds[2])

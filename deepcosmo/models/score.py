@@ -17,6 +17,8 @@ from deepcosmo.physics.lensing import PIXEL_SCALE
 
 __all__ = ["KappaScore"]
 
+LARGEST = 2.0  # logarithm of a pixel's scatter over that of a Gaussian prior
+
 
 def noise_levels(steps, *, largest, smallest=4e-3):
     """Noise levels of a reverse diffusion: a geometric series, list of floats."""
@@ -24,8 +26,8 @@ def noise_levels(steps, *, largest, smallest=4e-3):
 
 
 @tf.function(autograph=False)
-def _denoised(model, x, sigma, residual):
-    return model.denoise(x, tf.fill(tf.shape(x)[:1], sigma), residual=residual)
+def _moments(model, x, sigma, residual):
+    return model.moments(x, tf.fill(tf.shape(x)[:1], sigma), residual=residual)
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -35,10 +37,12 @@ class KappaScore(ProbabilisticModel):
         score(x, sigma) = gradient of ln p_sigma(x) = (denoise(x, sigma) - x) / sigma^2,   p_sigma = p * N(0, sigma^2)
 
     (Tweedie's formula.) The denoised map is the Wiener filter's, exact for a Gaussian prior with the stored spectrum,
-    plus a residual that a U-Net adds for all that is not Gaussian (Remy et al. 2023, arXiv:2201.05561). Trained by
-    denoising score matching (Vincent 2011): `fit` takes ({"noisy": x, "sigma": sigma}, kappa), maps (batch, rows,
-    columns) with white noise of standard deviation sigma (batch,) per pixel; the loss is the squared error of the
-    denoised map over that of the Wiener filter for a Gaussian map, so that 1 is what a Gaussian prior reaches.
+    plus a residual that a U-Net adds for all that is not Gaussian (Remy et al. 2023, arXiv:2201.05561). Noise leaves
+    more open at peaks than in voids; the U-Net tells how much, as a factor for each pixel on the scatter that a
+    Gaussian prior leaves. Trained by denoising score matching (Vincent 2011): `fit` takes ({"noisy": x, "sigma":
+    sigma}, kappa), maps (batch, rows, columns) with white noise of standard deviation sigma (batch,) per pixel. The
+    loss is the squared error of the denoised map over that of the Wiener filter for a Gaussian map, plus the negative
+    log-likelihood of the error with its scatter, in nats per pixel less those of a Gaussian prior, whose loss is 1.
 
     Maps have `pixel_scale` arcmin per pixel, are taken as periodic by the Gaussian part, and may have any size whose
     rows and columns are multiples of `multiple`; the outer `margin` pixels do not count in the loss.
@@ -54,7 +58,7 @@ class KappaScore(ProbabilisticModel):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.spectral_norm = spectral_norm
-        self.network = UNet(widths=widths, spectral_norm=spectral_norm, name="network")
+        self.network = UNet(widths=widths, outputs=2, spectral_norm=spectral_norm, name="network")
         self.network.build((None, None, None, 2), (None, 6))
         self.multiple = self.network.multiple
         self.spectrum = AngularSpectrum(pixel_scale=pixel_scale, name="spectrum")
@@ -75,7 +79,8 @@ class KappaScore(ProbabilisticModel):
     # ---- denoising
 
     def call(self, x):
-        return self.denoise(x["noisy"], x["sigma"])
+        """The denoised map and the logarithm of its scatter over a Gaussian prior's: (batch, rows, columns, 2)."""
+        return ops.stack(self._moments(x["noisy"], x["sigma"]), -1)
 
     def denoise(self, x, sigma, *, residual=True):
         """Mean of all maps that, with white noise added, may have become x.
@@ -85,26 +90,36 @@ class KappaScore(ProbabilisticModel):
             sigma: standard deviation of the noise per pixel (batch,).
             residual: False for the Gaussian part alone.
         """
+        return self._moments(x, sigma, residual)[0]
+
+    def moments(self, x, sigma, *, residual=True):
+        """As `denoise`, and the scatter of these maps over that of a Gaussian prior's, each (batch, rows, columns)."""
+        mean, log_scatter = self._moments(x, sigma, residual)
+        return mean, ops.exp(log_scatter)
+
+    def _moments(self, x, sigma, residual=True):
         share, left, kept = self._wiener_filter(x.shape[1:3], sigma)
         wiener = filtered(x, share)
         if not residual:
-            return wiener
+            return wiener, ops.zeros_like(wiener)
         scale = ops.sqrt(left)[:, None, None]
         level = ops.log(sigma / 0.1)
         amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
         condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
         seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
-        return wiener + scale * self.network(seen, ops.stack(condition, -1))[..., 0]
+        mean, log_scatter = ops.unstack(self.network(seen, ops.stack(condition, -1)), axis=-1)
+        return wiener + scale * mean, LARGEST * ops.tanh(log_scatter / LARGEST)
 
     def distribution(self, x):
         """Of each pixel's convergence, given the noisy map: a `tfd.Normal` of batch shape (batch, rows, columns).
 
-        Its mean is the denoised map; its variance is that of a Gaussian prior, the mean over all pixels.
+        Its mean is the denoised map.
         """
         import tensorflow_probability as tfp
 
+        mean, scatter = self.moments(x["noisy"], x["sigma"])
         _, left, _ = self._wiener_filter(x["noisy"].shape[1:3], x["sigma"])
-        return tfp.distributions.Normal(self(x), tf.sqrt(left)[:, None, None])
+        return tfp.distributions.Normal(mean, scatter * tf.sqrt(left)[:, None, None])
 
     def score(self, x, sigma, *, residual=True):
         """Gradient of ln p_sigma at x; arguments as of `denoise`."""
@@ -123,8 +138,8 @@ class KappaScore(ProbabilisticModel):
         power = self.spectrum.power(grid)[None]
         levels = noise_levels(steps, largest=3.0)
 
-        def draw(mean, sigma, seed):
-            return mean + self._coloured(power * sigma**2 / (power + sigma**2), mean, seed)
+        def draw(mean, scatter, sigma, seed):
+            return mean + scatter * self._coloured(power * sigma**2 / (power + sigma**2), mean, seed)
 
         start = tf.zeros((count, *grid))
         start = self._coloured(power, start, seeds[0]) + levels[0] * tf.random.stateless_normal(start.shape, seeds[1])
@@ -137,13 +152,14 @@ class KappaScore(ProbabilisticModel):
     def reverse(self, x, levels, seed, draw, *, residual=True):
         """Takes maps x with noise of standard deviation `levels[0]` through decreasing levels to maps without noise.
 
-        At each level `draw(mean, sigma, seed)` chooses a noise-free map, given the denoised one, and x moves on to a
-        map between it and x at the next level. If the former has the right mean and covariance, this is exact for
+        At each level `draw(mean, scatter, sigma, seed)` chooses a noise-free map, given the `moments`, and x moves on
+        to a map between it and x at the next level. If the former has the right mean and covariance, this is exact for
         Gaussian priors however few the steps, and for others in the limit of many.
         """
         for i, (sigma, following) in enumerate(zip(levels, [*levels[1:], None], strict=True)):
             to_draw, to_move = tf.unstack(tf.random.split(tf.random.fold_in(seed, i), 2))
-            clean = draw(_denoised(self, x, tf.constant(sigma, tf.float32), residual), sigma, to_draw)
+            mean, scatter = _moments(self, x, tf.constant(sigma, tf.float32), residual)
+            clean = draw(mean, scatter, sigma, to_draw)
             if following is not None:
                 kept = (following / sigma) ** 2
                 noise = following * math.sqrt(1 - kept) * tf.random.stateless_normal(x.shape, to_move)
@@ -153,7 +169,10 @@ class KappaScore(ProbabilisticModel):
     def loss_per_example(self, x, y, y_pred):
         inner = slice(self.margin, -self.margin or None)
         _, left, _ = self._wiener_filter(y.shape[1:3], x["sigma"])
-        return ops.mean(ops.square(y_pred - y)[:, inner, inner], axis=(1, 2)) / left
+        error = ops.square(y_pred[..., 0] - y)[:, inner, inner] / left[:, None, None]
+        log_scatter = y_pred[:, inner, inner, 1]
+        likelihood = 0.5 * ops.stop_gradient(error) * ops.exp(-2.0 * log_scatter) + log_scatter - 0.5
+        return ops.mean(error + likelihood, axis=(1, 2))
 
     def endpoints(self):
         specs = [tf.TensorSpec((None, 384, 384), tf.float32, name="noisy"), tf.TensorSpec((None,), tf.float32, "sigma")]
