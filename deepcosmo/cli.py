@@ -271,7 +271,7 @@ def _image_cards(model, name, shape):
 def _map(arguments):
     from deepcosmo import plots, skymaps
     from deepcosmo.inference import field
-    from deepcosmo.physics.lensing import PIXEL_SCALE
+    from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))

@@ -7,8 +7,7 @@ import scipy.ndimage
 
 from deepcosmo import skymaps
 from deepcosmo.inference.mass_mapping import MassMap, mass_map
-from deepcosmo.physics.catalog import ShearMap, SkyGrid, catalog_to_map
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map
 
 __all__ = ["Coincidence", "FieldMap", "coincidence", "map_field"]
 

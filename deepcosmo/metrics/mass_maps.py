@@ -6,7 +6,7 @@ import scipy.stats
 
 from deepcosmo.metrics import maps as statistics
 from deepcosmo.physics import fields
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training.recipe import Metric
 
 __all__ = ["clustered", "mass_map_metrics", "sample_metrics", "windows"]

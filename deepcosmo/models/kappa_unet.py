@@ -7,7 +7,7 @@ from keras import ops
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.nn.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 
 __all__ = ["KappaUNet"]
 

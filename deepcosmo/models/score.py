@@ -13,7 +13,7 @@ from deepcosmo.nn.fourier import filtered
 from deepcosmo.nn.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
 from deepcosmo.physics import fields
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 
 __all__ = ["KappaScore"]
 

@@ -2,6 +2,6 @@
 
 from deepcosmo._lazy import submodules
 
-__all__ = ["catalog", "cosmology", "fields", "galaxies", "lensing", "lightcone", "particle_mesh"]
+__all__ = ["catalog", "cosmology", "fields", "galaxies", "lensing", "lightcone", "particle_mesh", "universe"]
 
 __getattr__, __dir__ = submodules(__name__, __all__)

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from astropy.wcs import WCS
 
-__all__ = ["ShearMap", "SkyGrid", "catalog_to_map"]
+__all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map"]
 
+PIXEL_SCALE = 5 * 60 / 1024  # arcmin: of kappaTNG's maps, and so of all that are simulated or learned from here
 PROJECTIONS = {"tangent": "TAN", "plain": "CAR"}
 LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
 MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory

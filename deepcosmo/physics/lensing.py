@@ -14,9 +14,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["PIXEL_SCALE", "kappa_to_shear", "shear_to_kappa", "spin2"]
-
-PIXEL_SCALE = 5 * 60 / 1024  # arcmin: of kappaTNG's maps, and so of all that are simulated or learned from here
+__all__ = ["kappa_to_shear", "shear_to_kappa", "spin2"]
 
 
 @functools.lru_cache(maxsize=16)

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo.physics import particle_mesh
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.physics.cosmology import SPEED_OF_LIGHT, Cosmology, comoving_distance
-from deepcosmo.physics.lensing import PIXEL_SCALE
 from deepcosmo.physics.particle_mesh import as_seed
 
 __all__ = ["LensPlanes", "convergence", "lens_planes", "lensing_weights"]

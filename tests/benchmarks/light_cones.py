@@ -16,7 +16,7 @@ import scipy.ndimage
 
 from deepcosmo.metrics.maps import peaks
 from deepcosmo.physics import cosmology, fields, lightcone
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from tests.conftest import SHARED
 from tfds_builders.kappa_maps.kappatng import COSMOLOGY, SOURCE_REDSHIFTS
 

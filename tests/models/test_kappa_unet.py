@@ -20,7 +20,8 @@ def model():
     return model
 
 
-def test_it_starts_as_the_wiener_filter(model):
+def test_it_starts_as_the_wiener_filter(model, monkeypatch):
+    monkeypatch.setattr(prior, "PADDING", prior.NETWORK_PADDING)
     shear, noise_std = 0.15 * RNG.normal(size=(50, 37, 2)), RNG.uniform(0.1, 0.2, (50, 37))
     mask = RNG.uniform(size=(50, 37)) > 0.2
     data = {"shear": shear, "noise_std": noise_std, "mask": mask, "pixel_scale": 0.3}

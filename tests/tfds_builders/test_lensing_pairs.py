@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import shared
 
-from deepcosmo.physics.catalog import SkyGrid, catalog_to_map
-from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
+from deepcosmo.physics.catalog import PIXEL_SCALE, SkyGrid, catalog_to_map
+from deepcosmo.physics.lensing import kappa_to_shear
 from tfds_builders import KappaMapsConfig, LensingPairsConfig
 from tfds_builders.kappa_maps.simulations import split_of
 from tfds_builders.lensing_pairs import survey

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from deepcosmo.inference import prior
 from deepcosmo.physics import fields
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training import convergence
 from tfds_builders.lensing_pairs.survey import SURVEYS
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from deepcosmo.physics.lensing import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from tfds_builders.kappa_maps import kappatng, simulations
 
 __all__ = ["Builder", "KappaMapsConfig"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcosmo.physics.cosmology import Cosmology
+from deepcosmo.physics.universe import Cosmology
 
 __all__ = ["COSMOLOGY", "SOURCE_REDSHIFTS", "plane_weights", "read", "runs"]
 

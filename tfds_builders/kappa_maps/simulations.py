@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tqdm
 
-from deepcosmo.physics.cosmology import Cosmology
+from deepcosmo.physics.universe import Cosmology
 
 __all__ = ["SPLITS", "lightcone_maps", "lognormal_maps", "n_z", "split_of", "universe"]
 

@@ -5,10 +5,11 @@ import functools
 import os
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
-from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
+from deepcosmo import physics
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
 from tfds_builders.kappa_maps.simulations import SPLITS
@@ -102,7 +103,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for example in tfds.as_numpy(self._maps.as_dataset(split=split)):
             kappa, number = example["kappa"], {name: int(example[name]) for name in ("simulation", "map")}
             # of the whole map: what is outside shears, too
-            shear = kappa_to_shear(kappa).numpy()[middle, middle]
+            shear = physics.lensing.kappa_to_shear(kappa).numpy()[middle, middle]
             yield "{simulation:05d}_{map:04d}".format(**number), {
                 "kappa": kappa[middle, middle],
                 "shear": shear,

@@ -2,7 +2,7 @@
 
     observed = observe(shear, SURVEYS["cosmos_hst"], seed=[0, 1])
 
-Maps are (..., rows, columns) of any size, in pixels of `lensing.PIXEL_SCALE`. All of it is TensorFlow, in graphs or
+Maps are (..., rows, columns) of any size, in pixels of `catalog.PIXEL_SCALE`. All of it is TensorFlow, in graphs or
 without, and a function of its arguments alone: the same seed draws the same survey.
 """
 
@@ -10,9 +10,10 @@ import dataclasses
 import functools
 
 import numpy as np
-import tensorflow as tf
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
-from deepcosmo.physics.lensing import PIXEL_SCALE, kappa_to_shear
+from deepcosmo import physics
+from deepcosmo.physics.catalog import PIXEL_SCALE
 
 __all__ = ["SURVEYS", "Survey", "cosmos_noise_std", "draw_noise_std", "observe"]
 
@@ -69,7 +70,7 @@ def observe(maps, survey, seed):
         galaxies; and noise_std (..., rows, columns) of each component. Shear and noise_std are 0 outside of the mask.
     """
     maps = tf.convert_to_tensor(maps, tf.float32)
-    shear = maps if maps.shape[-1] == 2 else kappa_to_shear(maps)
+    shear = maps if maps.shape[-1] == 2 else physics.lensing.kappa_to_shear(maps)
     rows, columns = shear.shape[-3:-1]
     survey_seed, noise_seed = tf.unstack(tf.random.split(seed))
     if isinstance(survey, Survey):

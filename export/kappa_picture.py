@@ -1,0 +1,44 @@
+"""Draws the picture of the README: a field of dark matter, and what methods make of its shear as HST would see it.
+
+python export/kappa_picture.py zoo/score_kappa/maps.png
+"""
+
+import sys
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+import tfds_builders  # noqa: F401  (registers lensing_pairs)
+from deepcosmo import plots
+from deepcosmo.inference import mass_map
+from deepcosmo.physics.catalog import PIXEL_SCALE
+
+
+def main(path, number=3, size=256):
+    pairs = tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test"))
+    pair = next(p for i, p in enumerate(pairs) if i == int(number))
+    whole = pair["kappa"].shape[0]
+    window = slice((whole - size) // 2, (whole + size) // 2)
+    data = [pair[name][window, window] for name in ("shear", "noise_std", "mask")]
+
+    def by(method, **options):
+        return mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, **options)
+
+    posterior = by("posterior", num_samples=16)
+    maps = {
+        "truth": pair["kappa"][window, window],
+        "Kaiser-Squires, 1'": by("kaiser_squires").mean,
+        "Wiener": by("wiener", num_samples=0).mean,
+        "unet": by("unet").mean,
+        "posterior: sample 1": posterior.samples[0],
+        "posterior: sample 2": posterior.samples[1],
+        "posterior: mean": posterior.mean,
+        "posterior: standard deviation": posterior.std,
+    }
+    top = float(np.quantile(maps["truth"], 0.995))
+    limits = {title: (-top, top) for title in maps if "deviation" not in title}
+    plots.sky_maps(maps, path, limits=limits)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
