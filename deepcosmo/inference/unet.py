@@ -11,14 +11,15 @@ __all__ = ["estimate", "network_input"]
 @tf.function(autograph=False)
 def _posterior(model, shear, power, precision):
     """Mean and standard deviation on the grid."""
-    mean = wiener.posterior_mean(shear, power, precision)
-    posterior = model.distribution(network_input(mean[None], precision[None]))
+    posterior = model.distribution(network_input(shear[None], power, precision[None]))
     return posterior.loc[0], posterior.scale[0]
 
 
-def network_input(wiener_mean, precision):
-    """What a `KappaUNet` reads, from Wiener-filtered maps (batch, rows, columns) and (batch, rows, columns, 1 or 2)."""
-    return {"wiener": wiener_mean, "precision": tf.reduce_mean(precision, -1)}
+def network_input(shear, power, precision):
+    """What a `KappaUNet` reads of shear maps (batch, rows, columns, 2): arguments as of `wiener`."""
+    information = wiener.information(shear, precision)
+    filtered = wiener.solve(information, power, precision)
+    return {"wiener": filtered, "information": information, "precision": tf.reduce_mean(precision, -1)}
 
 
 def estimate(shear, precision, *, pixel_scale, model=None):

@@ -20,12 +20,13 @@ class KappaUNet(ProbabilisticModel):
     """Mean and standard deviation of each pixel's convergence given the shear map (DeepMass, Jeffrey et al. 2020,
     arXiv:1908.00543; moments as in Jeffrey & Wandelt 2020, arXiv:2011.05991).
 
-    A U-Net adds to the Wiener-filtered map what is not Gaussian in it. It sees that map and the precision of the shear
-    in each pixel, so it needs no retraining for other masks and noise. `fit` takes ({"wiener": (batch, rows, columns),
-    "precision": (batch, rows, columns)}, kappa (batch, rows, columns)); precision is 1 / noise variance of a shear
-    component, 0 where nothing was observed. Rows and columns must be multiples of `multiple`; the outer `margin`
-    pixels do not count in the loss, which is the squared error in units of `TYPICAL_SIGNAL` plus the Gaussian negative
-    log-likelihood of the error that is left, in nats.
+    A U-Net adds to the Wiener-filtered map what is not Gaussian in it. It sees that map, the map before the filter,
+    whose noise is white, and the precision of the shear in each pixel, so it needs no retraining for other masks and
+    noise. `fit` takes ({"wiener": w, "information": i, "precision": p}, kappa), all (batch, rows, columns): with noise
+    covariance N, prior covariance S and A from convergence to shear, i = A^T N^-1 shear and
+    w = (S^-1 + A^T N^-1 A)^-1 i; p is 1 / noise variance of a shear component, 0 where nothing was observed. Rows and
+    columns must be multiples of `multiple`; the outer `margin` pixels do not count in the loss, which is the squared
+    error in units of `TYPICAL_SIGNAL` plus the Gaussian negative log-likelihood of the error that is left, in nats.
 
     Args:
         pixel_scale: arcmin.
@@ -37,7 +38,7 @@ class KappaUNet(ProbabilisticModel):
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.network = UNet(widths=widths, outputs=2, name="network")
-        self.network.build((None, None, None, 3), (None, 2))
+        self.network.build((None, None, None, 4), (None, 2))
         self.spectrum = AngularSpectrum(pixel_scale=pixel_scale, name="spectrum")  # of the Wiener filter
         self.spectrum.build()
         self.multiple = self.network.multiple
@@ -45,11 +46,11 @@ class KappaUNet(ProbabilisticModel):
 
     def call(self, x):
         """Mean and logarithm of the standard deviation, (batch, rows, columns, 2)."""
-        wiener, precision = x["wiener"], x["precision"] * TYPICAL_NOISE**2
+        wiener, white, precision = x["wiener"], x["information"] * TYPICAL_NOISE, x["precision"] * TYPICAL_NOISE**2
         observed = ops.cast(precision > 0, "float32")
         depth = ops.log(ops.sum(precision, (1, 2)) / ops.maximum(ops.sum(observed, (1, 2)), 1.0) + 1e-3)
         amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / TYPICAL_SIGNAL**2 + 1e-3)  # universes differ in it
-        seen = ops.stack([wiener / TYPICAL_SIGNAL, ops.sqrt(precision) - 1.0, observed], -1)
+        seen = ops.stack([wiener / TYPICAL_SIGNAL, white, ops.sqrt(precision) - 1.0, observed], -1)
         mean, log_std = ops.split(self.network(seen, ops.stack([depth, amplitude], -1)), 2, axis=-1)
         return ops.concatenate([wiener[..., None] + TYPICAL_SIGNAL * mean, log_std], -1)
 
@@ -68,13 +69,13 @@ class KappaUNet(ProbabilisticModel):
         return ops.mean(ops.square(error) + 0.5 * left * ops.exp(-2.0 * log_std) + log_std, axis=(1, 2))
 
     def endpoints(self):
-        maps = {name: tf.TensorSpec((None, None, None), tf.float32, name=name) for name in ("wiener", "precision")}
+        specs = [tf.TensorSpec((None, None, None), tf.float32, name) for name in ("wiener", "information", "precision")]
 
-        def infer(wiener, precision):
-            posterior = self.distribution({"wiener": wiener, "precision": precision})
+        def infer(**maps):
+            posterior = self.distribution(maps)
             return {"mean": posterior.loc, "std": posterior.scale}
 
-        return {"posterior": (infer, list(maps.values())), "serving_default": (infer, list(maps.values()))}
+        return {"posterior": (infer, specs), "serving_default": (infer, specs)}
 
     def get_config(self):
         names = ("pixel_scale", "widths", "margin")

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.inference import wiener
 from deepcosmo.inference.unet import network_input
 from deepcosmo.physics import fields
 from tfds_builders.lensing_pairs import survey
@@ -62,7 +61,7 @@ def observing(maps, seed, *, size, frame, power, surveys):
         surveys: sequence of `survey.Survey`.
 
     Returns:
-        ({"wiener": (batch, size, size), "precision": (batch, size, size)}, convergence (batch, size, size))
+        (what `network_input` makes of the shear, convergence (batch, size, size))
     """
     of_cut, of_depth, of_survey, of_noise = tf.unstack(tf.random.split(seed, 4))
     kappa = cut_out(maps, of_cut, size)
@@ -77,8 +76,7 @@ def observing(maps, seed, *, size, frame, power, surveys):
     noise_std *= tf.exp(0.5 * depth) * inside * inside[:, None]
     observed = survey.observe(kappa, noise_std, of_noise)
     precision = tf.math.divide_no_nan(1.0, noise_std[..., None] ** 2)
-    mean = wiener.posterior_mean(observed["shear"], power, precision)
-    return network_input(mean, precision), kappa
+    return network_input(observed["shear"], power, precision), kappa
 
 
 def mean_spectrum(maps, pixel_scale):

@@ -36,7 +36,7 @@ def test_it_learns_mean_and_scatter(model):
     """Where the truth is twice the Wiener map, with an error of 0.5 in units of the typical signal."""
     smooth = tf.nn.avg_pool2d(RNG.normal(size=(64, 40, 40, 1)).astype("f4"), 5, 1, "SAME")[..., 0].numpy()
     wiener = TYPICAL_SIGNAL * smooth / smooth.std()
-    x = {"wiener": wiener, "precision": np.full_like(wiener, 50.0)}
+    x = {"wiener": wiener, "information": np.zeros_like(wiener), "precision": np.full_like(wiener, 50.0)}
     truth = 2 * wiener + 0.5 * TYPICAL_SIGNAL * RNG.normal(size=wiener.shape).astype("f4")
     model.compile(optimizer=keras.optimizers.Adam(3e-3))
     model.fit(x, truth, batch_size=8, epochs=12, verbose=0)
@@ -50,7 +50,7 @@ def test_it_learns_mean_and_scatter(model):
 def test_reload(model, tmp_path):
     model.save(tmp_path / "unet.keras")
     again = keras.saving.load_model(tmp_path / "unet.keras")
-    x = {name: RNG.normal(size=(1, 32, 32)).astype("f4") ** 2 for name in ("wiener", "precision")}
+    x = {name: RNG.normal(size=(1, 32, 32)).astype("f4") ** 2 for name in ("wiener", "information", "precision")}
     np.testing.assert_array_equal(again(x), model(x))
 
 
