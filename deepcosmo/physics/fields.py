@@ -3,6 +3,8 @@
 Maps are (..., bins, rows, columns) on a flat, periodic sky: rows along declination, columns along right ascension.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -115,6 +117,18 @@ def measured_power(maps, *, pixel_scale, edges):
     """
     maps = tf.convert_to_tensor(maps)
     rows, columns = maps.shape[-2:]
+    select, ell = _selection(rows, columns, float(pixel_scale), tuple(map(float, edges)))
+    f = tf.signal.rfft2d(maps)
+    f = tf.reshape(f, tf.concat([tf.shape(f)[:-2], [select.shape[1]]], 0))
+    products = tf.math.real(f[..., :, None, :] * tf.math.conj(f[..., None, :, :]))
+    scale = np.radians(pixel_scale / 60) ** 2 / (rows * columns)
+    spectra = tf.einsum("...ijm,nm->...ijn", products, tf.cast(select * scale, products.dtype))
+    return ell, spectra
+
+
+@functools.lru_cache(maxsize=2)
+def _selection(rows, columns, pixel_scale, edges):
+    """Share of each mode in the mean of each bin, (bins, modes), and the mean multipoles of bins."""
     modes = multipoles((rows, columns), pixel_scale)
     weight = np.broadcast_to(multiplicity(columns), modes.shape)
     label = np.digitize(modes, edges) - 1
@@ -123,9 +137,4 @@ def measured_power(maps, *, pixel_scale, edges):
     select = np.zeros((count, modes.size))
     select[label[inside], np.flatnonzero(inside)] = weight[inside]
     select /= np.maximum(select.sum(1, keepdims=True), 1e-30)
-    f = tf.signal.rfft2d(maps)
-    f = tf.reshape(f, tf.concat([tf.shape(f)[:-2], [modes.size]], 0))
-    products = tf.math.real(f[..., :, None, :] * tf.math.conj(f[..., None, :, :]))
-    scale = np.radians(pixel_scale / 60) ** 2 / (rows * columns)
-    spectra = tf.einsum("...ijm,nm->...ijn", products, tf.cast(select * scale, products.dtype))
-    return select @ modes.ravel(), spectra
+    return select, select @ modes.ravel()

@@ -53,16 +53,15 @@ def main():
 
     kappa, shear = simulated(360)
     print(f"{'360 x 360':24s}{'seconds':>10s}{'RMSE':>10s}{'Pearson r':>12s}")
-    for method in ("kaiser_squires", "wiener", "sparse", "tv"):
+    for method, samples in (("kaiser_squires", 0), ("wiener", 0), ("wiener", 4), ("sparse", 0), ("tv", 0), ("unet", 0),
+                            ("posterior", 1), ("posterior", 4)):  # fmt: skip
         found = []
-        taken = seconds(lambda method=method, found=found: found.append(
-            mass_map(shear, NOISE, pixel_scale=PIXEL_SCALE, method=method, num_samples=0).best), repeats)  # fmt: skip
+        taken = seconds(lambda method=method, samples=samples, found=found: found.append(
+            mass_map(shear, NOISE, pixel_scale=PIXEL_SCALE, method=method, num_samples=samples).best),
+            1 if method == "posterior" else repeats)  # fmt: skip
         error, r = np.sqrt(np.mean((found[0] - kappa) ** 2)), np.corrcoef(found[0].ravel(), kappa.ravel())[0, 1]
-        print(f"{method:24s}{taken:10.3f}{error:10.4f}{r:12.3f}")
-        if method == "wiener":
-            draw = seconds(lambda: mass_map(
-                shear, NOISE, pixel_scale=PIXEL_SCALE, method="wiener", num_samples=4), repeats)  # fmt: skip
-            print(f"{'    each sample':24s}{(draw - taken) / 4:10.3f}")
+        name = f"{method}, {samples} sample{'s' * (samples > 1)}" if samples else method
+        print(f"{name:24s}{taken:10.3f}{error:10.4f}{r:12.3f}")
 
 
 if __name__ == "__main__":
