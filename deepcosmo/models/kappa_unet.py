@@ -48,10 +48,13 @@ class KappaUNet(ProbabilisticModel):
         """Mean and logarithm of the standard deviation, (batch, rows, columns, 2)."""
         wiener, white, precision = x["wiener"], x["information"] * TYPICAL_NOISE, x["precision"] * TYPICAL_NOISE**2
         observed = ops.cast(precision > 0, "float32")
-        depth = ops.log(ops.sum(precision, (1, 2)) / ops.maximum(ops.sum(observed, (1, 2)), 1.0) + 1e-3)
-        amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / TYPICAL_SIGNAL**2 + 1e-3)  # universes differ in it
-        seen = ops.stack([wiener / TYPICAL_SIGNAL, white, ops.sqrt(precision) - 1.0, observed], -1)
-        mean, log_std = ops.split(self.network(seen, ops.stack([depth, amplitude], -1)), 2, axis=-1)
+        # universes and surveys differ in these; the sky where nothing was observed tells of neither
+        seen = ops.maximum(ops.sum(observed, (1, 2)), 1.0)
+        depth = ops.log(ops.sum(precision, (1, 2)) / seen + 1e-3)
+        power = ops.sum(observed * ops.square(wiener), (1, 2)) / seen
+        amplitude = ops.log(power / TYPICAL_SIGNAL**2 + 1e-3)
+        maps = ops.stack([wiener / TYPICAL_SIGNAL, white, ops.sqrt(precision) - 1.0, observed], -1)
+        mean, log_std = ops.split(self.network(maps, ops.stack([depth, amplitude], -1)), 2, axis=-1)
         return ops.concatenate([wiener[..., None] + TYPICAL_SIGNAL * mean, log_std], -1)
 
     def distribution(self, x):

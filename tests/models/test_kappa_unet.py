@@ -47,6 +47,19 @@ def test_it_learns_mean_and_scatter(model):
     assert np.mean(posterior.scale.numpy()[inner]) == pytest.approx(0.5 * TYPICAL_SIGNAL, rel=0.2)
 
 
+def test_what_is_not_observed_tells_nothing(model):
+    """The condition, and so the map, does not change with the size of the sky around the data, but for its edges."""
+    keras.utils.set_random_seed(3)
+    for variable in model.trainable_variables:  # a network that does something
+        variable.assign(0.3 * np.random.default_rng(1).normal(size=variable.shape) / np.sqrt(variable.shape[0]))
+    inner = {name: 0.1 * RNG.normal(size=(1, 32, 32)).astype("f4") for name in ("wiener", "information")}
+    inner["precision"] = np.full((1, 32, 32), 48.0, "f4")
+    small, large = ({name: np.pad(v, ((0, 0), (n, n), (n, n))) for name, v in inner.items()} for n in (64, 96))
+    a, b = model(small)[:, 64:-64, 64:-64], model(large)[:, 96:-96, 96:-96]
+    assert np.std(a) > 0
+    np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max())
+
+
 def test_reload(model, tmp_path):
     model.save(tmp_path / "unet.keras")
     again = keras.saving.load_model(tmp_path / "unet.keras")
