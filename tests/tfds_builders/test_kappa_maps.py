@@ -50,7 +50,7 @@ def assert_identical(first, second):
 class KappaTNGTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = tfds_builders.KappaMaps
     BUILDER_CONFIG_NAMES_TO_TEST = [TNG]
-    SPLITS = {"train": 5, "validation": 1, "test": 2}
+    SPLITS = {"train": 6, "validation": 1, "test": 1}
 
     @classmethod
     def setUpClass(cls):
@@ -87,8 +87,8 @@ def test_splits_share_no_simulation(lognormal):
         splits.setdefault(simulation, set()).add(example["split"])
     assert all(len(found) == 1 for found in splits.values())
     # they must never change: models were trained on them
-    first = [simulations.split_of(i) for i in range(16)]
-    assert first == 2 * (["train"] * 5 + ["validation"] + ["test"] * 2)
+    first = [simulations.split_of(i) for i in range(20)]
+    assert first == 2 * (["train"] * 6 + ["validation"] + ["test"] * 3)
 
 
 def test_a_build_is_repeatable_with_beam_and_without(lognormal, tmp_path):
@@ -109,6 +109,10 @@ def test_universes():
     s_8 = np.array([c.sigma_8 for c in drawn]) * np.sqrt(omega_m / 0.3)
     cells = np.histogram2d(omega_m, s_8, bins=(4, 4), range=((0.2, 0.4), (0.65, 0.95)))[0]
     assert cells.sum() == 40 and cells.min() >= 1
+    # and so do those of the test split
+    test = [simulations.split_of(i) == "test" for i in range(32)]
+    cells = np.histogram2d(omega_m[:32][test], s_8[:32][test], bins=(2, 2), range=((0.2, 0.4), (0.65, 0.95)))[0]
+    assert cells.sum() == 9 and cells.min() >= 1
 
 
 def test_lognormal_maps_have_halofits_power():

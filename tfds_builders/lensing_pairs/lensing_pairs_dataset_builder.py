@@ -127,7 +127,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _observed(self, stored, random):
         """An example as it is yielded: training examples look different each time, others always the same."""
-        training = tf.reduce_any(stored["simulation"] % 8 == SPLITS["train"])
+        training = tf.reduce_any(stored["simulation"] % 10 == SPLITS["train"])
         seed = tf.cast(tf.stack([stored["simulation"], stored["map"]]), tf.int32)
         seed = tf.random.fold_in(seed, tf.where(training, random, -1))
         return {**stored, **survey.observe(stored["shear"], self._survey, seed)}
