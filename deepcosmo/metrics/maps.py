@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.ndimage
 
-__all__ = ["coverage", "map_errors", "peaks", "ranks", "tarp_coverage", "tarp_fraction", "thirds"]
+__all__ = ["coverage", "map_errors", "peaks", "ranks", "tarp_coverage", "tarp_rank", "thirds"]
 
 
 def map_errors(estimate, truth, mask):
@@ -44,23 +44,22 @@ def thirds(values):
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
 
 
-def tarp_fraction(truth, samples, reference):
-    """Share of samples (n, ...) nearer to a reference point (...) than the truth (...) is.
+def tarp_rank(truth, samples, reference, seed=0):
+    """Where the truth (...) lies among samples (n, ...) by its distance to a reference point (...), as of `ranks`.
 
     Over many data, references being drawn without knowing the truth, it is uniform if and only if posteriors are
     right (TARP: Lemos et al. 2023, arXiv:2302.03026).
     """
     axes = tuple(range(1, np.ndim(samples)))
-    distance = np.sum((samples - reference) ** 2, axes)
-    return float(np.mean(distance < np.sum((truth - reference) ** 2)))
+    return float(ranks(np.sum((truth - reference) ** 2), np.sum((samples - reference) ** 2, axes), seed))
 
 
-def tarp_coverage(fractions, levels):
-    """Expected coverage (levels,) of credible regions of probability `levels`, of `tarp_fraction` over many data.
+def tarp_coverage(ranks, levels):
+    """Expected coverage (levels,) of credible regions of probability `levels`, of `tarp_rank` over many data (n,).
 
     The scatter of a calibrated one over n data is sqrt(level (1 - level) / n).
     """
-    return np.mean(np.asarray(fractions)[:, None] < np.asarray(levels), 0)
+    return np.mean(np.asarray(ranks)[:, None] < np.asarray(levels), 0)
 
 
 def peaks(kappa, edges, mask=None, *, minima=False):

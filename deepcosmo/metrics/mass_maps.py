@@ -61,7 +61,8 @@ class _Calibration:
             rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)[mask]
         else:
             rank = statistics.ranks(kappa[mask], result.samples[:, mask], seed=number)
-            self.tarp.append(statistics.tarp_fraction(*(_blocks(v, mask) for v in (kappa, result.samples, reference))))
+            blocks = (_blocks(v, mask) for v in (kappa, result.samples, reference))
+            self.tarp.append(statistics.tarp_rank(*blocks, seed=number))
             counts = [statistics.peaks(_smooth(v, 1.0), PEAKS, mask) for v in (kappa, *result.samples)]
             self.peaks.append(statistics.ranks(counts[0], np.array(counts[1:]), seed=number))
         self.ranks.append(rank.astype("f4"))

@@ -35,9 +35,9 @@ def test_ranks_of_ties():
 def test_tarp(scale, right):
     truth, samples = posteriors(scale, data=1500, samples=50)
     references = 2.3 * RNG.normal(size=truth.shape)
-    fractions = [maps.tarp_fraction(truth[i], samples[:, i], references[i]) for i in range(len(truth))]
+    ranks = [maps.tarp_rank(truth[i], samples[:, i], references[i], seed=i) for i in range(len(truth))]
     levels = np.linspace(0.1, 0.9, 9)
-    off = np.abs(maps.tarp_coverage(fractions, levels) - levels) / np.sqrt(levels * (1 - levels) / len(truth))
+    off = np.abs(maps.tarp_coverage(ranks, levels) - levels) / np.sqrt(levels * (1 - levels) / len(truth))
     assert (off.max() < 4.5) == right
 
 
