@@ -24,13 +24,18 @@ def clustered(values, groups):
     return np.mean(values, 0), np.std(means, 0, ddof=1) / np.sqrt(len(means))
 
 
-def windows(pairs, size):
-    """The middle `size` x `size` pixels of examples of `lensing_pairs`."""
+def windows(pairs, size, hole=0.0):
+    """The middle `size` x `size` pixels of examples of `lensing_pairs`.
+
+    Where something was observed within `hole` arcmin of their middle, it is masked, and marked in a map `hole`.
+    """
+    away = np.hypot(*(np.mgrid[:size, :size] - (size - 1) / 2)) * PIXEL_SCALE
     for pair in pairs:
         whole = pair["kappa"].shape[0]
         middle = slice((whole - size) // 2, (whole + size) // 2)
         cut = {name: pair[name][middle, middle] for name in ("kappa", "shear", "noise_std", "mask")}
-        yield cut | {"simulation": int(pair["simulation"])}
+        cut["hole"] = cut["mask"] & (away < hole)
+        yield cut | {"mask": cut["mask"] & ~cut["hole"], "simulation": int(pair["simulation"])}
 
 
 def _smooth(kappa, arcmin):
@@ -53,19 +58,21 @@ class _Calibration:
 
     def __init__(self):
         self.ranks, self.means, self.truths, self.simulations = [], [], [], []
+        self.in_holes = []
         self.tarp, self.peaks = [], []  # of methods that draw samples
 
     def add(self, result, pair, reference, number):
         mask, kappa = pair["mask"], pair["kappa"]
         if result.samples is None:
-            rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)[mask]
+            rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)
         else:
-            rank = statistics.ranks(kappa[mask], result.samples[:, mask], seed=number)
+            rank = statistics.ranks(kappa, result.samples, seed=number)
             blocks = (_blocks(v, mask) for v in (kappa, result.samples, reference))
             self.tarp.append(statistics.tarp_rank(*blocks, seed=number))
             counts = [statistics.peaks(_smooth(v, 1.0), PEAKS, mask) for v in (kappa, *result.samples)]
             self.peaks.append(statistics.ranks(counts[0], np.array(counts[1:]), seed=number))
-        self.ranks.append(rank.astype("f4"))
+        self.ranks.append(rank[mask].astype("f4"))
+        self.in_holes.append(rank[pair["hole"]])
         self.means.append(result.mean[mask].astype("f4"))
         self.truths.append(kappa[mask].astype("f4"))
         self.simulations.append(pair["simulation"])
@@ -84,6 +91,12 @@ class _Calibration:
                     chosen = third == i
                     yield (f"the same, {which} third by {by} ({level:.0%})", *clustered(inside[chosen], group[chosen]),
                            expected)
+        hole = np.concatenate(self.in_holes)
+        if hole.size:
+            group = np.repeat(self.simulations, [len(v) for v in self.in_holes])
+            for level in (0.68, 0.95):
+                inside = np.abs(2 * hole - 1) < level
+                yield f"pixels within {level:.0%} intervals, in the hole", *clustered(inside, group), f"{level}"
         if not self.tarp:
             return
         levels = np.linspace(0.1, 0.9, 9)
@@ -105,7 +118,7 @@ def mass_map_metrics(pairs, methods, *, network, split, progress):
     """Errors and calibration of a network beside other methods, on the same maps.
 
     Args:
-        pairs: list of examples of `lensing_pairs`, cut by `windows` perhaps.
+        pairs: list of what `windows` makes of examples of `lensing_pairs`.
         methods: dict name -> function of (pair, seed) that returns a `MassMap`; "wiener" among them.
         network: name of the one whose calibration is measured.
         split: what to call the pairs.

@@ -19,7 +19,8 @@ def pairs():
     for number in range(64):
         kappa = SIGNAL * rng.normal(size=(64, 64))
         found.append({"kappa": kappa, "shear": kappa + NOISE * rng.normal(size=kappa.shape), "noise_std": NOISE,
-                      "mask": rng.uniform(size=kappa.shape) > 0.1, "simulation": number % 8})
+                      "mask": rng.uniform(size=kappa.shape) > 0.1, "hole": np.eye(64, dtype=bool),
+                      "simulation": number % 8})
     return found
 
 
@@ -51,6 +52,8 @@ def test_exact_posteriors_are_calibrated(pairs, with_samples):
             third = found[f"the same, {which} third by posterior mean ({level:.0%})"]
             assert abs(third.value - level) < 4.5 * np.sqrt(3) * error
             assert third.error < 4 * error
+    # as well on the diagonal, which stands for a hole here
+    assert abs(found["pixels within 68% intervals, in the hole"].value - 0.68) < 4.5 * np.sqrt(0.68 * 0.32 / 64**2)
     # thirds by the truth cannot show it
     assert found["the same, lowest third by truth (68%)"].value < 0.6
     if with_samples:
@@ -79,8 +82,9 @@ def test_errors_are_those_of_simulations():
 def test_windows():
     pair = {"kappa": np.arange(100.0).reshape(10, 10), "shear": np.zeros((10, 10, 2)), "noise_std": np.ones((10, 10)),
             "mask": np.ones((10, 10), bool), "simulation": np.int64(3), "map": np.int64(1)}
-    (cut,) = mass_maps.windows([pair], 4)
+    (cut,) = mass_maps.windows([pair], 4, hole=0.25)
     assert cut["shear"].shape == (4, 4, 2) and cut["simulation"] == 3
+    assert cut["hole"].sum() == 4 and cut["hole"][1:3, 1:3].all() and np.array_equal(cut["mask"], ~cut["hole"])
     np.testing.assert_array_equal(cut["kappa"], pair["kappa"][3:7, 3:7])
 
 
