@@ -253,7 +253,7 @@ def _image_cards(model, name, shape):
         "BUNIT": (model.units[name], "per pixel"),
         "MAGZERO": (model.zero_point, "[mag] AB magnitude of 1 ct/s"),
         "PIXSCALE": (model.pixel_scale, "[arcsec] side of a pixel"),
-        "PSFFWHM": (model.resolution, "[arcsec] Gaussian that galaxies are seen through"),
+        "PSFFWHM": (model.resolution, "[arcsec] FWHM of the Gaussian they are seen by"),
         "CTYPE3": ("GALAXY", "row of the table"),
         "CD3_3": 1.0,
     }
