@@ -28,11 +28,11 @@ def shared(name):
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test reads or writes the user's cache, or looks beyond this machine."""
+    """No test reads or writes the user's cache, reads the user's data, or looks beyond this machine."""
     monkeypatch.setenv("DEEPCOSMO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
-    monkeypatch.delenv("DEEPCOSMO_ZOO", raising=False)
-    monkeypatch.delenv("DEEPCOSMO_URL", raising=False)
+    for name in ("ZOO", "URL", "COSMOS_DIR", "COSMOS_SHEAR"):
+        monkeypatch.delenv(f"DEEPCOSMO_{name}", raising=False)
     return tmp_path / "cache"
 
 

@@ -57,7 +57,7 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
     - `"tv"`: most probable map if the total variation has an exponential distribution, its penalty `weight=1.0` in
       units of the typical noise. Only `map` is set.
     - `"unet"`: mean and standard deviation of the posterior by the published network `unet_kappa`, or `model`, from the
-      Wiener-filtered map. No samples.
+      map before and after a Wiener filter. No samples.
     - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned, and
       their scatter. The mean is theirs, less what they have in common with Gaussian samples of known mean, so it is
       better than that of so few. `sampler="diffusion"` takes `steps=16` evaluations of the network for each; `"hmc"`

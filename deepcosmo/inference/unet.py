@@ -1,4 +1,4 @@
-"""Posterior mean and scatter of the convergence by the network `KappaUNet`, from the Wiener-filtered map."""
+"""Posterior mean and scatter of the convergence by the network `KappaUNet`."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Posterior mean and scatter of convergence maps by regression from Wiener-filtered ones."""
+"""Posterior mean and scatter of convergence maps by regression on shear and its Wiener-filtered map."""
 
 import keras
 import tensorflow as tf

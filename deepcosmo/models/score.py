@@ -80,7 +80,7 @@ class KappaScore(ProbabilisticModel):
 
     def call(self, x):
         """The denoised map and the logarithm of its scatter over a Gaussian prior's: (batch, rows, columns, 2)."""
-        return ops.stack(self._moments(x["noisy"], x["sigma"]), -1)
+        return ops.stack(self._posterior(x["noisy"], x["sigma"])[:2], -1)
 
     def denoise(self, x, sigma, *, residual=True):
         """Mean of all maps that, with white noise added, may have become x.
@@ -90,25 +90,25 @@ class KappaScore(ProbabilisticModel):
             sigma: standard deviation of the noise per pixel (batch,).
             residual: False for the Gaussian part alone.
         """
-        return self._moments(x, sigma, residual)[0]
+        return self._posterior(x, sigma, residual)[0]
 
     def moments(self, x, sigma, *, residual=True):
         """As `denoise`, and the scatter of these maps over that of a Gaussian prior's, each (batch, rows, columns)."""
-        mean, log_scatter = self._moments(x, sigma, residual)
+        mean, log_scatter, _ = self._posterior(x, sigma, residual)
         return mean, ops.exp(log_scatter)
 
-    def _moments(self, x, sigma, residual=True):
+    def _posterior(self, x, sigma, residual=True):
+        """Mean, logarithm of the scatter over that of a Gaussian prior, and the latter (batch, 1, 1)."""
         share, left, kept = self._wiener_filter(x.shape[1:3], sigma)
-        wiener = filtered(x, share)
+        wiener, scale = filtered(x, share), ops.sqrt(left)[:, None, None]
         if not residual:
-            return wiener, ops.zeros_like(wiener)
-        scale = ops.sqrt(left)[:, None, None]
+            return wiener, ops.zeros_like(wiener), scale
         level = ops.log(sigma / 0.1)
         amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
         condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
         seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
         mean, log_scatter = ops.unstack(self.network(seen, ops.stack(condition, -1)), axis=-1)
-        return wiener + scale * mean, LARGEST * ops.tanh(log_scatter / LARGEST)
+        return wiener + scale * mean, LARGEST * ops.tanh(log_scatter / LARGEST), scale
 
     def distribution(self, x):
         """Of each pixel's convergence, given the noisy map: a `tfd.Normal` of batch shape (batch, rows, columns).
@@ -117,9 +117,8 @@ class KappaScore(ProbabilisticModel):
         """
         import tensorflow_probability as tfp
 
-        mean, scatter = self.moments(x["noisy"], x["sigma"])
-        _, left, _ = self._wiener_filter(x["noisy"].shape[1:3], x["sigma"])
-        return tfp.distributions.Normal(mean, scatter * tf.sqrt(left)[:, None, None])
+        mean, log_scatter, scale = self._posterior(x["noisy"], x["sigma"])
+        return tfp.distributions.Normal(mean, scale * tf.exp(log_scatter))
 
     def score(self, x, sigma, *, residual=True):
         """Gradient of ln p_sigma at x; arguments as of `denoise`."""

@@ -15,7 +15,6 @@ def nowhere(tmp_path, monkeypatch):
     import galsim
 
     monkeypatch.setattr(galsim.meta_data, "share_dir", str(tmp_path / "share"))
-    monkeypatch.delenv("DEEPCOSMO_COSMOS_DIR", raising=False)
     return tmp_path
 
 

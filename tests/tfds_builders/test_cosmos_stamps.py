@@ -10,11 +10,6 @@ from tfds_builders import CosmosStampsConfig
 from tfds_builders.cosmos_stamps.catalog import split_of
 
 
-@pytest.fixture(autouse=True)
-def no_release_of_the_user(monkeypatch):
-    monkeypatch.delenv("DEEPCOSMO_COSMOS_DIR", raising=False)
-
-
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("release")

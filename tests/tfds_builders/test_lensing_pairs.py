@@ -20,11 +20,6 @@ LSST = LensingPairsConfig(name="tiny_lsst", survey="lsst_y10", maps=MAPS, size=4
 COSMOS = LensingPairsConfig(name="tiny_cosmos", survey="cosmos_hst", maps=MAPS, size=48)
 
 
-@pytest.fixture(autouse=True)
-def no_catalogue_of_the_user(monkeypatch):
-    monkeypatch.delenv("DEEPCOSMO_COSMOS_SHEAR", raising=False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Data directory with made-up files of kappaTNG in its folder for manual downloads."""

@@ -9,9 +9,10 @@ import tqdm
 
 from deepcosmo.physics.universe import Cosmology
 
-__all__ = ["SPLITS", "lightcone_maps", "lognormal_maps", "n_z", "split_of", "universe"]
+__all__ = ["PERIOD", "SPLITS", "lightcone_maps", "lognormal_maps", "n_z", "split_of", "universe"]
 
 # Of simulation numbers modulo 10. (Universes modulo 8 lie in strips of Omega_m: tests would see the ends of it alone.)
+PERIOD = 10
 SPLITS = {"train": (0, 1, 2, 3, 4, 5), "validation": (6,), "test": (7, 8, 9)}
 
 
@@ -36,7 +37,7 @@ def n_z():
 
 def split_of(simulation):
     """The split that all maps of a simulation are in."""
-    return next(name for name, numbers in SPLITS.items() if simulation % 10 in numbers)
+    return next(name for name, numbers in SPLITS.items() if simulation % PERIOD in numbers)
 
 
 def lognormal_maps(simulation, config):

@@ -12,7 +12,7 @@ from deepcosmo import physics
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
-from tfds_builders.kappa_maps.simulations import SPLITS
+from tfds_builders.kappa_maps.simulations import PERIOD, SPLITS
 from tfds_builders.lensing_pairs import survey
 
 __all__ = ["Builder", "LensingPairsConfig"]
@@ -127,7 +127,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _observed(self, stored, random):
         """An example as it is yielded: training examples look different each time, others always the same."""
-        training = tf.reduce_any(stored["simulation"] % 10 == SPLITS["train"])
+        training = tf.reduce_any(stored["simulation"] % PERIOD == SPLITS["train"])
         seed = tf.cast(tf.stack([stored["simulation"], stored["map"]]), tf.int32)
         seed = tf.random.fold_in(seed, tf.where(training, random, -1))
         return {**stored, **survey.observe(stored["shear"], self._survey, seed)}

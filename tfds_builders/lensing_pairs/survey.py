@@ -13,7 +13,7 @@ import numpy as np
 from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
 from deepcosmo import physics
-from deepcosmo.physics.catalog import PIXEL_SCALE
+from deepcosmo.physics.catalog import PIXEL_SCALE, SkyGrid, catalog_to_map
 
 __all__ = ["SURVEYS", "Survey", "cosmos_noise_std", "draw_noise_std", "observe"]
 
@@ -194,7 +194,6 @@ def cosmos_noise_std(path, size):
     Returns:
         (size, size), float32: root mean square of the noise of both components, 0 where there are no galaxies.
     """
-    from deepcosmo.physics.catalog import SkyGrid, catalog_to_map
     from deepcosmo.skymaps import read_catalog
 
     try:
