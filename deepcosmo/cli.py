@@ -1,6 +1,7 @@
 """The command `deepcosmo`. TensorFlow is imported by the subcommands that need it, and only there."""
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -107,7 +108,8 @@ def _parser():
                      help="column of ra, dec, e1, e2 or weight, if it has another name; may be repeated")
     sub.add_argument("--signs", nargs=2, type=int, default=(1, 1), choices=(1, -1), metavar=("E1", "E2"),
                      help="factors of e1 and e2: 1 -1 if x runs to the west, as in images with north up (1 1)")
-    sub.add_argument("--method", default="wiener", help="wiener (default), sparse, tv or kaiser_squires")
+    sub.add_argument("--method", default="posterior",
+                     help="posterior (default), unet, wiener, sparse, tv or kaiser_squires")
     sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
     sub.add_argument("--pixel-scale", type=float, help="arcmin (default: 0.293)")
@@ -269,16 +271,19 @@ def _image_cards(model, name, shape):
 
 
 def _map(arguments):
+    from tqdm import tqdm
+
     from deepcosmo import plots, skymaps
     from deepcosmo.inference import field
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
+    options = {"progress": functools.partial(tqdm, desc="sampling")} if arguments.method == "posterior" else {}
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
     points = skymaps.read_positions(arguments.points) if arguments.points else None
     print(f"{len(catalog['ra'])} galaxies, method {arguments.method} …", flush=True)
     mapped = field.map_field(catalog, method=arguments.method, pixel_scale=pixel_scale, signs=arguments.signs,
-                             num_samples=arguments.samples, seed=arguments.seed)
+                             num_samples=arguments.samples, seed=arguments.seed, **options)
     fits, picture = (arguments.out.with_name(f"{arguments.out.name}{suffix}") for suffix in (".fits", ".png"))
     fits.parent.mkdir(parents=True, exist_ok=True)
     mapped.write(fits, header={"SEED": arguments.seed, "CREATOR": f"deepcosmo {deepcosmo.__version__}"})

@@ -50,7 +50,7 @@ class FieldMap(NamedTuple):
         skymaps.write_maps(path, maps, self.grid.wcs, header=cards | (header or {}))
 
 
-def map_field(catalog, *, method="wiener", pixel_scale=PIXEL_SCALE, grid=None, signs=(1, 1), **options):
+def map_field(catalog, *, method="posterior", pixel_scale=PIXEL_SCALE, grid=None, signs=(1, 1), **options):
     """Maps the convergence of a field.
 
     Args:

@@ -199,7 +199,7 @@ How it was trained is in [recipe.py](recipe.py): `deepcosmo train {entry.name}` 
 
 ## Measured
 
-On galaxies that the training never saw, by `deepcosmo evaluate {entry.name}`.
+On data that the training never saw, by `deepcosmo evaluate {entry.name}`.
 
 | figure | value | reference | split | size |
 | --- | --- | --- | --- | --- |

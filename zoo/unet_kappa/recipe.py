@@ -1,0 +1,123 @@
+"""`unet_kappa`: posterior mean and scatter of convergence maps, by regression on light-cones as surveys see them."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+import tfds_builders  # noqa: F401  (registers the data sets)
+from deepcosmo.inference import mass_map
+from deepcosmo.metrics import mass_maps
+from deepcosmo.models import KappaUNet
+from deepcosmo.physics.catalog import PIXEL_SCALE
+from deepcosmo.training import Recipe, Stage, convergence
+from deepcosmo.zoo import golden
+from tfds_builders.lensing_pairs.survey import SURVEYS
+
+SEED = 2028
+SIZE, FRAME = 256, 16
+SEEN_BY = [SURVEYS[name] for name in ("cosmos_hst", "lsst_y10", "cosmos_hst", "hsc")]
+
+
+def maps(split):
+    decoders = tfds.decode.PartialDecoding({"kappa": True})
+    dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=decoders,
+                        read_config=tfds.ReadConfig(try_autocache=False))
+    return dataset.map(lambda example: example["kappa"])
+
+
+@functools.cache
+def spectrum():
+    return convergence.mean_spectrum(tfds.as_numpy(maps("train")), PIXEL_SCALE)
+
+
+def model():
+    unet = KappaUNet()
+    unet.spectrum.set(*spectrum())
+    return unet
+
+
+@functools.cache
+def power():
+    """Prior of the Wiener filter that the network starts from."""
+    return model().spectrum.power((SIZE, SIZE)).numpy().T
+
+
+def observe(batch, seed):
+    return convergence.observing(batch, seed, size=SIZE, frame=FRAME, power=power(), surveys=SEEN_BY)
+
+
+def data(split):
+    power()  # before any graph is traced
+    if split == "train":
+        return maps(split)
+
+    def observed_once(i, batch):
+        return observe(batch, tf.stack([SEED, tf.cast(i, tf.int32)]))
+
+    return maps(split).batch(8, drop_remainder=True).enumerate().map(observed_once).unbatch()
+
+
+def adam(total_steps):
+    rate = keras.optimizers.schedules.CosineDecay(0.0, total_steps, warmup_target=2e-3, warmup_steps=200)
+    return keras.optimizers.Adam(rate, clipnorm=10.0)
+
+
+OBSERVED = Stage(name="observed", data=data, augment=observe, optimizer=adam, epochs=14, batch_size=8,
+                 steps_per_epoch=250, ema=0.995, shuffle=256)
+
+
+def pairs(size):
+    """Maps of the COSMOS field, as HST would see it in the universes of the test split."""
+    observed = tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test"))
+    return list(mass_maps.windows(observed, size))
+
+
+def evaluate(unet, progress):
+    """Errors on whole fields beside those of other methods, and calibration of the scatter."""
+
+    def by(method, **options):
+        def estimate(pair, seed):
+            return mass_map(pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method,
+                            **options)
+
+        return estimate
+
+    prior = unet.spectrum.get()
+    methods = {"kaiser_squires": by("kaiser_squires"), "wiener": by("wiener", prior=prior, num_samples=0),
+               "sparse": by("sparse", prior=prior), "unet": by("unet", model=unet)}
+    return mass_maps.mass_map_metrics(pairs(360), methods, network="unet", split="lensing_pairs/cosmos_hst, test",
+                                      progress=progress)
+
+
+def golden_arrays(unet):
+    y, x = np.mgrid[-32:32, -32:32]
+    wiener = 0.05 * np.exp(-0.5 * (x**2 + 2 * y**2) / 6**2) - 0.01 * np.cos(x / 9)
+    precision = np.where(x**2 + (y - 20) ** 2 < 60, 0.0, 48.0 + 10 * np.sin(y / 5))
+    maps = {"wiener": wiener, "information": 50 * wiener * np.sin(x * y), "precision": precision}
+    example = {name: v[None].astype("float32") for name, v in maps.items()}
+    return golden.record(unet, {"posterior": example, "serving_default": example})
+
+
+RECIPE = Recipe(
+    name="unet_kappa",
+    version=1,
+    task="mass mapping",
+    summary="U-Net for weak-lensing mass maps: mean and scatter of the convergence, from the Wiener-filtered map.",
+    dataset="kappa_maps/lightcone:1.0.0",
+    model=model,
+    stages=(OBSERVED,),
+    evaluate=evaluate,
+    golden=golden_arrays,
+    seed=SEED,
+    limits="Pixels of 0.293 arcmin (5 degrees / 1024), within 3%. Trained on dark-matter light-cones in flat LambdaCDM "
+    "universes of 0.2 < Omega_m < 0.4 and 0.65 < S_8 < 0.95 with one source distribution of mean redshift 1.5, without "
+    "baryons, as COSMOS (HST), LSST Y10 and HSC would see them at half to twice their depth; other source redshifts "
+    "change the amplitude and shape of the convergence. The scatter is that of each pixel alone and taken as Gaussian: "
+    "for anything but single pixels take samples of `posterior`. The mean of a map is not measured by shear.",
+    licence="MIT",
+    citation="Jeffrey et al. 2020 (arXiv:1908.00543) for DeepMass, Jeffrey & Wandelt 2020 (arXiv:2011.05991) for "
+    "moment networks.",
+)
