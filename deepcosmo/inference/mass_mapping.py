@@ -60,7 +60,7 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
       map before and after a Wiener filter. No samples.
     - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned, and
       their scatter. The mean is theirs, less what they have in common with Gaussian samples of known mean, so it is
-      better than that of so few. `sampler="diffusion"` takes `steps=16` evaluations of the network for each; `"hmc"`
+      better than that of so few. `sampler="diffusion"` takes `steps=12` evaluations of the network for each; `"hmc"`
       anneals Hamiltonian Monte Carlo over `steps` noise levels, with some 60 evaluations at each, as a check.
       `residual=False` switches the network off: the prior is Gaussian then, and the result that of `"wiener"`.
       `progress` is called with the iterable of samples, such as `tqdm.tqdm`.

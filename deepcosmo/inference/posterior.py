@@ -26,7 +26,7 @@ def _drawn(mean, scatter, shear, power, precision, variance, seed):
     return mean + (away if scatter is None else scatter * away)
 
 
-def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sampler="diffusion", steps=16,
+def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sampler="diffusion", steps=12,
              residual=True, progress=None):
     """Samples of the posterior of `mass_map`, see there."""
     if sampler not in SAMPLERS:
@@ -62,7 +62,9 @@ def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sa
 def _by_diffusion(model, start, shear, power, precision, seeds, steps, residual):
     """Reverse diffusion in which every step draws a map that fits the data as well as the diffused one.
 
-    If all is Gaussian the draws have the exact posterior given both, and so has the result, however few the steps.
+    If all is Gaussian the draws have the exact posterior given both, and so has the result, however few the steps. For
+    light-cones with the noise of COSMOS error, peak counts and third moments of the samples are the same, within a few
+    per cent, for 8 to 32 steps.
     """
     levels = noise_levels(steps, largest=0.5)
 
