@@ -49,7 +49,7 @@ def build(out, root):
             (folder / "fingerprint.pb").unlink(missing_ok=True)
             extra = folder / store.EXTRA
             extra.mkdir(exist_ok=True)
-            for name in ("model.json", "README.md", *entry.files):
+            for name in ("model.json", "README.md", *entry.files, *publishing.pictures(entry)):
                 shutil.copyfile(entry.directory / name, extra / name)
             pack(folder, archive)
         served = archive.with_name(str(entry.version))

@@ -1,22 +1,23 @@
-"""Draws the picture of the README: a field of dark matter, and what methods make of its shear as HST would see it.
+"""Draws the picture on the cards of both networks for mass mapping: a field, and what methods make of its shear.
 
-python export/kappa_picture.py zoo/score_kappa/maps.png
+python export/kappa_picture.py
 """
 
-import sys
+import shutil
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
-from deepcosmo import plots
+from deepcosmo import plots, zoo
 from deepcosmo.inference import mass_map
 from deepcosmo.physics.catalog import PIXEL_SCALE
+from deepcosmo.zoo import publishing
 
 
-def main(path, number=3, size=256):
+def main(number=3, size=256):
     pairs = tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test"))
-    pair = next(p for i, p in enumerate(pairs) if i == int(number))
+    pair = next(p for i, p in enumerate(pairs) if i == number)
     whole = pair["kappa"].shape[0]
     window = slice((whole - size) // 2, (whole + size) // 2)
     data = [pair[name][window, window] for name in ("shear", "noise_std", "mask")]
@@ -37,8 +38,12 @@ def main(path, number=3, size=256):
     }
     top = float(np.quantile(maps["truth"], 0.995))
     limits = {title: (-top, top) for title in maps if "deviation" not in title}
-    plots.sky_maps(maps, path, limits=limits)
+    first, second = (zoo.info(name) for name in ("score_kappa", "unet_kappa"))
+    plots.sky_maps(maps, first.directory / "maps.png", limits=limits)
+    shutil.copy(first.directory / "maps.png", second.directory)
+    for entry in (first, second):
+        publishing.write(entry)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

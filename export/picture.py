@@ -1,6 +1,6 @@
-"""Draws the picture of the README: real COSMOS galaxies, and samples at their conditions, PSFs and noise.
+"""Draws the picture on a card: real COSMOS galaxies, and samples at their conditions, PSFs and noise.
 
-python export/picture.py flow_vae_cosmos zoo/flow_vae_cosmos/samples.png
+python export/picture.py flow_vae_cosmos
 """
 
 import sys
@@ -13,9 +13,10 @@ import tfds_builders  # noqa: F401  (registers cosmos_stamps)
 from deepcosmo import plots, zoo
 from deepcosmo.metrics.galaxies import as_arrays
 from deepcosmo.physics.galaxies import sample_noise
+from deepcosmo.zoo import publishing
 
 
-def main(name, path, columns=10, seed=1):
+def main(name, columns=10, seed=1):
     model = zoo.load(name)
     real = as_arrays(tfds.load("cosmos_stamps/real", split="train+validation+test"))
     conditions = {key: real["attrs"][key] for key in model.conditions}
@@ -32,7 +33,9 @@ def main(name, path, columns=10, seed=1):
         rows[f"HST{i // columns * ' '}"] = images[i : i + columns]
         rows[f"deepcosmo{i // columns * ' '}"] = drawn[i : i + columns]
     rows = {label: row[:, 24:104, 24:104] for label, row in rows.items()}
-    plots.comparison(rows, path, noise_std=float(np.median(noise_std)))
+    entry = zoo.info(name)
+    plots.comparison(rows, entry.directory / "samples.png", noise_std=float(np.median(noise_std)))
+    publishing.write(entry)
 
 
 if __name__ == "__main__":

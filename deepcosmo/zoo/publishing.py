@@ -17,7 +17,7 @@ import numpy as np
 from deepcosmo.zoo import golden, store
 from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
 
-__all__ = ["audit", "card", "provenance", "publish", "record_metrics", "table", "write_table"]
+__all__ = ["audit", "card", "pictures", "provenance", "publish", "record_metrics", "table", "write", "write_table"]
 
 LARGEST_FILE = 8 * 2**20  # bytes; the zoo travels with the package
 
@@ -90,7 +90,7 @@ def publish(model, recipe, *, metrics, training, root=None, source=None):
         limits=recipe.limits,
         directory=folder,
     )
-    _write(entry)
+    write(entry)
     return entry
 
 
@@ -113,7 +113,7 @@ def record_metrics(name, metrics, *, root=None):
         weights_sha256_evaluated=entry.files[WEIGHTS]["sha256"],
         files=entry.files | {RECIPE: _fingerprint(entry.directory / RECIPE)},  # it defines the evaluation
     )
-    _write(entry)
+    write(entry)
     return entry
 
 
@@ -167,8 +167,14 @@ def audit(folder):
     return problems
 
 
+def pictures(entry):
+    """Names of the pictures in the folder of a model, which its card shows."""
+    return sorted(path.name for path in entry.directory.glob("*.png"))
+
+
 def card(entry):
     """The card of a model, Markdown."""
+    shown = "".join(f"![{entry.name}]({name})\n\n" for name in pictures(entry))
     measured = "\n".join(
         _row(m["name"], quantity(m["value"], m["error"]), m["reference"] or "", m["split"], m["size"])
         for m in entry.metrics
@@ -185,7 +191,7 @@ def card(entry):
     import deepcosmo
     model = deepcosmo.zoo.load("{entry.name}")
 
-| | |
+{shown}| | |
 | --- | --- |
 | task | {entry.task} |
 | class | `{entry.model_class}` |
@@ -255,7 +261,8 @@ def _fingerprint(path):
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
-def _write(entry):
+def write(entry):
+    """Writes `model.json` and the card of a published model."""
     entry.write()
     (entry.directory / "README.md").write_text(card(entry), encoding="utf-8")
     write_table(entry.directory.parent)

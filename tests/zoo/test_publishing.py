@@ -103,6 +103,16 @@ def test_quantity(value, error, text):
     assert publishing.quantity(value, error) == text
 
 
+def test_a_card_shows_the_pictures_beside_it(root):
+    entry = zoo.publish(SmallModel(), small_recipe.RECIPE, metrics=[METRIC], training={}, root=root)
+    assert "![" not in publishing.card(entry)
+    (entry.directory / "samples.png").write_bytes(b"")
+    assert "](samples.png)" in publishing.card(entry)
+    assert any("not the card" in problem for problem in publishing.audit(entry.directory))
+    publishing.write(entry)
+    assert publishing.audit(entry.directory) == []
+
+
 def test_bars_in_a_name_do_not_break_the_tables(root):
     metric = METRIC | {"name": "median |dmag|"}
     entry = zoo.publish(SmallModel(), small_recipe.RECIPE, metrics=[metric], training={}, root=root)
