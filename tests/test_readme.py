@@ -26,6 +26,12 @@ def test_example(tmp_path):
     assert (tmp_path / "flow_vae_saved" / "saved_model.pb").is_file()
 
 
+def test_mass_mapping(tmp_path):
+    said = run(snippet("mass mapping") + "\nprint(maps.samples.shape[0], maps.std.min() > 0)", tmp_path)
+    assert said.split("\n")[-2] == "4 True"
+    assert (tmp_path / "kappa.fits").is_file()
+
+
 @pytest.mark.slow
 def test_fine_tuning(tmp_path, monkeypatch):
     script = snippet("fine-tuning")

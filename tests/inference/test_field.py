@@ -75,6 +75,13 @@ def test_the_command(tmp_path, capsys):
     assert fits.getdata(tmp_path / "new" / "kappa.fits", "SAMPLES").shape[0] == 2
 
 
+def test_the_command_draws_from_the_posterior_by_default(tmp_path):
+    Table(catalog(4000)).write(tmp_path / "shear.fits")
+    assert cli.main(["map", "--catalog", str(tmp_path / "shear.fits"), "-n", "1", "-o", str(tmp_path / "kappa")]) == 0
+    assert fits.getheader(tmp_path / "kappa.fits")["METHOD"] == "posterior"
+    assert fits.getdata(tmp_path / "kappa.fits", "SAMPLES").shape[0] == 1
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (lambda t: t.remove_column("e1"), "has no column e1"),
     (lambda t: t.remove_rows(slice(None)), "empty"),
