@@ -278,12 +278,12 @@ def _map(arguments):
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
-    options = {"progress": functools.partial(tqdm, desc="sampling")} if arguments.method == "posterior" else {}
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
     points = skymaps.read_positions(arguments.points) if arguments.points else None
     print(f"{len(catalog['ra'])} galaxies, method {arguments.method} …", flush=True)
     mapped = field.map_field(catalog, method=arguments.method, pixel_scale=pixel_scale, signs=arguments.signs,
-                             num_samples=arguments.samples, seed=arguments.seed, **options)
+                             num_samples=arguments.samples, seed=arguments.seed,
+                             progress=functools.partial(tqdm, desc="sampling"))
     fits, picture = (arguments.out.with_name(f"{arguments.out.name}{suffix}") for suffix in (".fits", ".png"))
     fits.parent.mkdir(parents=True, exist_ok=True)
     mapped.write(fits, header={"SEED": arguments.seed, "CREATOR": f"deepcosmo {deepcosmo.__version__}"})

@@ -11,23 +11,22 @@ import tensorflow_datasets as tfds
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
 from deepcosmo import plots, zoo
 from deepcosmo.inference import mass_map
+from deepcosmo.metrics import mass_maps
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.zoo import publishing
 
 
 def main(number=3, size=256):
-    pairs = tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test"))
-    pair = next(p for i, p in enumerate(pairs) if i == number)
-    whole = pair["kappa"].shape[0]
-    window = slice((whole - size) // 2, (whole + size) // 2)
-    data = [pair[name][window, window] for name in ("shear", "noise_std", "mask")]
+    observed = tfds.load("lensing_pairs/cosmos_hst", split="test").skip(number).take(1)
+    (pair,) = mass_maps.windows(tfds.as_numpy(observed), size)
+    data = [pair[name] for name in ("shear", "noise_std", "mask")]
 
     def by(method, **options):
         return mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, **options)
 
     posterior = by("posterior", num_samples=16)
     maps = {
-        "truth": pair["kappa"][window, window],
+        "truth": pair["kappa"],
         "Kaiser-Squires, 1'": by("kaiser_squires").mean,
         "Wiener": by("wiener", num_samples=0).mean,
         "unet": by("unet").mean,

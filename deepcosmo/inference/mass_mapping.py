@@ -10,8 +10,8 @@ import numpy as np
 __all__ = ["METHODS", "MassMap", "mass_map"]
 
 # The module of each method. Its `estimate(shear, precision, *, pixel_scale, ...)` takes a shear map (n, m, 2) that is 0
-# where nothing was observed and 1 / noise variance (n, m, 1 or 2), 0 there, both float32; `num_samples` and `seed`, an
-# int32[2], if it draws samples; and the options of the method.
+# where nothing was observed and 1 / noise variance (n, m, 1 or 2), 0 there, both float32; `num_samples`, `seed`, an
+# int32[2], and `progress` if it draws samples and as far as it needs them; and the options of the method.
 METHODS = {
     "kaiser_squires": "kaiser_squires",
     "wiener": "wiener",
@@ -43,7 +43,7 @@ class MassMap(NamedTuple):
         return self.map if self.mean is None else self.mean
 
 
-def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16, seed=0, **options):
+def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16, seed=0, progress=None, **options):
     """Convergence of a shear map, on a flat sky whose axes are those of `deepcosmo.physics.lensing`.
 
     The methods, with their options:
@@ -59,11 +59,10 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
     - `"unet"`: mean and standard deviation of the posterior by the published network `unet_kappa`, or `model`, from the
       map before and after a Wiener filter. No samples.
     - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned, and
-      their scatter. The mean is theirs, less what they have in common with Gaussian samples of known mean, so it is
-      better than that of so few. `sampler="diffusion"` takes `steps=12` evaluations of the network for each; `"hmc"`
-      anneals Hamiltonian Monte Carlo over `steps` noise levels, with some 60 evaluations at each, as a check.
+      their scatter about the mean, which is a mean of posterior means and better than that of so few samples.
+      `sampler="diffusion"` takes `steps=12` evaluations of the network for each; `"hmc"` anneals Hamiltonian Monte
+      Carlo over `steps` noise levels, with some 60 evaluations at each, as a check.
       `residual=False` switches the network off: the prior is Gaussian then, and the result that of `"wiener"`.
-      `progress` is called with the iterable of samples, such as `tqdm.tqdm`.
 
     `prior` is a pair of multipoles and angular power C(ell) of the convergence in steradian; by default that of a
     Planck cosmology for sources at redshifts like those of faint COSMOS galaxies. All methods but the first take the
@@ -78,6 +77,7 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
         method: one of `METHODS`.
         num_samples: samples of the posterior, of methods that draw any.
         seed: an integer or int32[2]. Same seed, same samples; the first are the same for any `num_samples`.
+        progress: what to call with the iterable of samples, such as `tqdm.tqdm`, where they take long (`"posterior"`).
         **options: of the method.
 
     Returns:
@@ -95,7 +95,7 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
     if not isinstance(num_samples, numbers.Integral) or num_samples < 0:
         raise ValueError(f"num_samples must be an integer, 0 or more; got {num_samples!r}")
     estimate = importlib.import_module(f"deepcosmo.inference.{METHODS[method]}").estimate
-    drawing = {"num_samples": num_samples, "seed": _checked_seed(seed)}
+    drawing = {"num_samples": num_samples, "seed": _checked_seed(seed), "progress": progress}
     accepted = set(inspect.signature(estimate).parameters) - {"shear", "precision", "pixel_scale"}
     if unknown := sorted(set(options) - (accepted - set(drawing))):
         known = ", ".join(sorted(accepted - set(drawing))) or "none"

@@ -27,30 +27,21 @@ def components_first(maps):
 class ShearOfModes:
     """From modes (..., rows, half) of maps of `shape` to shear (..., 2, rows, columns).
 
-    On the way modes are multiplied by a real `filter` (..., rows, half) and then maps by `scale` (..., rows, columns).
+    On the way modes are multiplied by a real `filter` (..., rows, half).
     """
 
-    def __init__(self, shape, dtype, filter=None, scale=None):
-        self.shape, self.scale = list(shape), scale
-        self.gain, self.filter = as_complex(response(*shape, dtype)), None
-        if filter is not None and scale is None:
+    def __init__(self, shape, dtype, filter=None):
+        self.shape = list(shape)
+        self.gain = as_complex(response(*shape, dtype))
+        if filter is not None:
             self.gain *= as_complex(filter)[..., None, :, :]
-        elif filter is not None:
-            self.filter = as_complex(filter)
 
     def __call__(self, modes):
-        if self.scale is not None:
-            modes = modes if self.filter is None else self.filter * modes
-            modes = tf.signal.rfft2d(self.scale * tf.signal.irfft2d(modes, self.shape))
         return tf.signal.irfft2d(self.gain * modes[..., None, :, :], self.shape)
 
     def transpose(self, shear):
         """Modes of the transposed map, (..., rows, half)."""
-        modes = tf.reduce_sum(self.gain * tf.signal.rfft2d(shear), -3)
-        if self.scale is not None:
-            modes = tf.signal.rfft2d(self.scale * tf.signal.irfft2d(modes, self.shape))
-            modes = modes if self.filter is None else self.filter * modes
-        return modes
+        return tf.reduce_sum(self.gain * tf.signal.rfft2d(shear), -3)
 
 
 def as_complex(real):

@@ -18,9 +18,6 @@ variance v per pixel has power v, see `prior.power_of_modes`. `precision` is 1 /
 data: (..., rows, columns, 1) of both shear components or (..., rows, columns, 2). Leading axes broadcast. Results have
 the type of the shear or right-hand side, float32 or float64. Everything may run inside `tf.function`.
 
-The scatter of the prior may differ from place to place: kappa = scale g with g ~ N(0, S). A map `scale` (..., rows,
-columns) then stands between A and g, and it is g that is returned.
-
 To observe kappa itself as well, with white noise of variance v: power / (1 + power / v) takes the place of the power,
 and the observation / v joins the right-hand side.
 """
@@ -46,12 +43,12 @@ def information(shear, precision):
     return tf.signal.irfft2d(ShearOfModes(shape, shear.dtype).transpose(weighted), shape)
 
 
-def solve(rhs, power, precision, *, scale=None, start=None, tolerance=TOLERANCE, iterations=ITERATIONS):
+def solve(rhs, power, precision, *, start=None, tolerance=TOLERANCE, iterations=ITERATIONS):
     """The kappa of (S^-1 + A^T N^-1 A) kappa = rhs.
 
     Args:
         rhs: (..., rows, columns), float32 or float64.
-        power, precision, scale: see the module.
+        power, precision: see the module.
         start: first guess (..., rows, columns); by default 0.
         tolerance: norm of the residual of x, relative to that of its right-hand side, at which to stop; 0 for a fixed
             number of iterations. The default leaves errors of at most some 1e-3 of the result's scatter.
@@ -63,11 +60,10 @@ def solve(rhs, power, precision, *, scale=None, start=None, tolerance=TOLERANCE,
     shape = rhs.shape[-2:]
     power, weight = tf.cast(power, rhs.dtype), components_first(tf.cast(precision, rhs.dtype))
     squares = response(*shape, rhs.dtype) ** 2
-    typical = weight if scale is None else weight * scale[..., None, :, :] ** 2
-    diagonal = tf.reduce_sum(squares * tf.reduce_mean(typical, [-2, -1], keepdims=True), -3)
+    diagonal = tf.reduce_sum(squares * tf.reduce_mean(weight, [-2, -1], keepdims=True), -3)
     damping = 1 / (1 + power * diagonal)
     root = tf.sqrt(power * damping)
-    shear = ShearOfModes(shape, rhs.dtype, root, scale)
+    shear = ShearOfModes(shape, rhs.dtype, root)
     root, damping = as_complex(root), as_complex(damping)
     right = root * tf.signal.rfft2d(rhs)
     x = tf.zeros_like(right)
@@ -116,21 +112,21 @@ def prior_sample(power, shape, seed):
     return tf.signal.irfft2d(as_complex(tf.sqrt(power)) * tf.signal.rfft2d(white), white.shape[-2:])
 
 
-def posterior_sample(shear, power, precision, *, seed, scale=None, **solver):
+def posterior_sample(shear, power, precision, *, seed, rhs=0.0, **solver):
     """One sample of the posterior for each shear map of a batch, (..., rows, columns): a constrained realisation.
 
     kappa' + W (y - A kappa' - n') with kappa' and n' drawn from prior and noise, W the Wiener filter (Hoffman & Ribak
-    1991). `seed` is int32[2], `scale` and `solver` as of `solve`.
+    1991). `seed` is int32[2], `rhs` (..., rows, columns) is added to the right-hand side, `solver` is as of `solve`.
     """
     power = tf.cast(power, shear.dtype)
     shear, weight = components_first(shear), components_first(tf.cast(precision, shear.dtype))
-    shear_of = ShearOfModes(shear.shape[-2:], shear.dtype, scale=scale)
+    shear_of = ShearOfModes(shear.shape[-2:], shear.dtype)
     of_prior, of_noise = tf.unstack(tf.random.split(seed, 2))
     kappa = prior_sample(power, tf.concat([tf.shape(shear)[:-3], shear.shape[-2:]], 0), of_prior)
     noise = tf.random.stateless_normal(tf.shape(shear), of_noise, dtype=shear.dtype)
     weighted = weight * (shear - shear_of(tf.signal.rfft2d(kappa))) - tf.sqrt(weight) * noise
-    rhs = tf.signal.irfft2d(shear_of.transpose(weighted), shear_of.shape)
-    return kappa + solve(rhs, power, precision, scale=scale, **solver)
+    rhs += tf.signal.irfft2d(shear_of.transpose(weighted), shear_of.shape)
+    return kappa + solve(rhs, power, precision, **solver)
 
 
 _mean, _sample = (tf.function(f, autograph=False) for f in (posterior_mean, posterior_sample))

@@ -7,12 +7,13 @@ import numpy as np
 import scipy.ndimage
 import scipy.stats
 
+from deepcosmo.inference import mass_map
 from deepcosmo.metrics import maps as statistics
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training.recipe import Metric
 
-__all__ = ["clustered", "mass_map_metrics", "sample_metrics", "windows"]
+__all__ = ["clustered", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
 
 BLOCK = 32  # pixels, 9.4': TARP compares means over such blocks, of which data tell something
 PEAKS = (0.01, 0.02, 0.035, 0.5)  # bins of the convergence of peaks, smoothed by 1'
@@ -41,6 +42,16 @@ def windows(pairs, size, hole=0.0):
         yield cut | {"mask": cut["mask"] & ~cut["hole"], "simulation": int(pair["simulation"])}
 
 
+def estimator(method, **options):
+    """A method of `mass_map` as a function of (pair, seed), for pairs of `windows`."""
+
+    def estimate(pair, seed):
+        return mass_map(pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method,
+                        seed=seed, **options)
+
+    return estimate
+
+
 def _smooth(kappa, arcmin):
     return scipy.ndimage.gaussian_filter(kappa, arcmin / PIXEL_SCALE, axes=(-2, -1), mode="nearest")
 
@@ -66,13 +77,17 @@ class _Calibration:
 
     def add(self, result, pair, reference, number):
         mask, kappa = pair["mask"], pair["kappa"]
+
+        def no_mean(maps):  # which shear does not tell
+            return maps - maps[..., mask].mean(-1)[..., None, None]
+
         if result.samples is None:
             rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)
         else:
             rank = statistics.ranks(kappa, result.samples, seed=number)
-            blocks = (_blocks(v, mask) for v in (kappa, result.samples, reference))
+            blocks = (_blocks(no_mean(v), mask) for v in (kappa, result.samples, reference))
             self.tarp.append(statistics.tarp_rank(*blocks, seed=number))
-            counts = [statistics.peaks(_smooth(v, 1.0), PEAKS, mask) for v in (kappa, *result.samples)]
+            counts = [statistics.peaks(no_mean(_smooth(v, 1.0)), PEAKS, mask) for v in (kappa, *result.samples)]
             self.peaks.append(statistics.ranks(counts[0], np.array(counts[1:]), seed=number))
         self.ranks.append(rank[mask].astype("f4"))
         self.in_holes.append(rank[pair["hole"]])
@@ -107,7 +122,7 @@ class _Calibration:
         worst = int(np.abs(off / np.sqrt(levels * (1 - levels))).argmax())
         yield ("TARP: largest departure of the expected coverage", off[worst],
                np.sqrt(levels[worst] * (1 - levels[worst]) / len(self.tarp)),
-               f"0; at {levels[worst]:.1f}, of means over blocks of {BLOCK * PIXEL_SCALE:.1f}'")
+               f"0; at {levels[worst]:.1f}, of means over {BLOCK * PIXEL_SCALE:.1f}' less that of the map")
         yield "TARP: p-value of uniformity", scipy.stats.kstest(self.tarp, "uniform").pvalue, None, "uniform in (0, 1)"
         peaks, simulations = np.array(self.peaks), np.array(self.simulations)
         for i, (low, high) in enumerate(zip(PEAKS, PEAKS[1:], strict=False)):

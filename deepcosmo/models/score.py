@@ -25,9 +25,26 @@ def noise_levels(steps, *, largest, smallest=4e-3):
     return np.geomspace(largest, smallest, steps).tolist()
 
 
+def reverse_diffusion(x, levels, seed, draw, clean):
+    """Takes maps x with white noise of standard deviation `levels[0]` through decreasing levels to maps without noise.
+
+    At each level `draw(x, clean, sigma, seed)` chooses a noise-free map given x, and perhaps the one of the level
+    before, and x moves on to a map between both at the next level. If these maps have the right mean and covariance,
+    this is exact where all is Gaussian however few the steps, and elsewhere in the limit of many.
+    """
+    for i, (sigma, following) in enumerate(zip(levels, [*levels[1:], None], strict=True)):
+        to_draw, to_move = tf.unstack(tf.random.split(tf.random.fold_in(seed, i), 2))
+        clean = draw(x, clean, sigma, to_draw)
+        if following is not None:
+            kept = (following / sigma) ** 2
+            noise = following * math.sqrt(1 - kept) * tf.random.stateless_normal(x.shape, to_move)
+            x = clean + kept * (x - clean) + noise
+    return clean
+
+
 @tf.function(autograph=False)
-def _moments(model, x, sigma, residual):
-    return model.moments(x, tf.fill(tf.shape(x)[:1], sigma), residual=residual)
+def _moments(model, x, sigma):
+    return model.moments(x, tf.fill(tf.shape(x)[:1], sigma))
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -137,33 +154,16 @@ class KappaScore(ProbabilisticModel):
         power = self.spectrum.power(grid)[None]
         levels = noise_levels(steps, largest=3.0)
 
-        def draw(mean, scatter, sigma, seed):
-            return mean + scatter * self._coloured(power * sigma**2 / (power + sigma**2), mean, seed)
+        def coloured(power, seed):
+            return filtered(tf.random.stateless_normal((count, *grid), seed), ops.sqrt(power))
 
-        start = tf.zeros((count, *grid))
-        start = self._coloured(power, start, seeds[0]) + levels[0] * tf.random.stateless_normal(start.shape, seeds[1])
-        return self.reverse(start, levels, seeds[2], draw)[:, : shape[0], : shape[1]]
+        def draw(x, _, sigma, seed):
+            mean, scatter = _moments(self, x, tf.constant(sigma, tf.float32))
+            return mean + scatter * coloured(power * sigma**2 / (power + sigma**2), seed)
 
-    @staticmethod
-    def _coloured(power, like, seed):
-        return filtered(tf.random.stateless_normal(tf.shape(like), seed), ops.sqrt(power))
-
-    def reverse(self, x, levels, seed, draw, *, residual=True):
-        """Takes maps x with noise of standard deviation `levels[0]` through decreasing levels to maps without noise.
-
-        At each level `draw(mean, scatter, sigma, seed)` chooses a noise-free map, given the `moments`, and x moves on
-        to a map between it and x at the next level. If the former has the right mean and covariance, this is exact for
-        Gaussian priors however few the steps, and for others in the limit of many.
-        """
-        for i, (sigma, following) in enumerate(zip(levels, [*levels[1:], None], strict=True)):
-            to_draw, to_move = tf.unstack(tf.random.split(tf.random.fold_in(seed, i), 2))
-            mean, scatter = _moments(self, x, tf.constant(sigma, tf.float32), residual)
-            clean = draw(mean, scatter, sigma, to_draw)
-            if following is not None:
-                kept = (following / sigma) ** 2
-                noise = following * math.sqrt(1 - kept) * tf.random.stateless_normal(x.shape, to_move)
-                x = clean + kept * (x - clean) + noise
-        return clean
+        clean = coloured(power, seeds[0])
+        x = clean + levels[0] * tf.random.stateless_normal(clean.shape, seeds[1])
+        return reverse_diffusion(x, levels, seeds[2], draw, clean)[:, : shape[0], : shape[1]]
 
     def loss_per_example(self, x, y, y_pred):
         inner = slice(self.margin, -self.margin or None)

@@ -1,15 +1,32 @@
-"""Stateless augmentation of batches of convergence maps: functions of (batch, seed) for `Stage.augment`."""
+"""Convergence maps to train on, and their augmentation: stateless functions of (batch, seed) for `Stage.augment`."""
 
+import functools
 import math
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
+import tfds_builders  # noqa: F401  (registers the data sets)
 from deepcosmo.inference.unet import network_input
 from deepcosmo.physics import fields
+from deepcosmo.physics.catalog import PIXEL_SCALE
 from tfds_builders.lensing_pairs import survey
 
-__all__ = ["cut_out", "denoising", "mean_spectrum", "observing"]
+__all__ = ["cut_out", "denoising", "lightcones", "lightcone_spectrum", "mean_spectrum", "observing"]
+
+
+def lightcones(split):
+    """Maps of a split of `kappa_maps/lightcone`, a `tf.data.Dataset`."""
+    dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=tfds.decode.PartialDecoding({"kappa": True}),
+                        read_config=tfds.ReadConfig(try_autocache=False))
+    return dataset.map(lambda example: example["kappa"])
+
+
+@functools.cache
+def lightcone_spectrum():
+    """The `mean_spectrum` of the light-cones of the training split."""
+    return mean_spectrum(tfds.as_numpy(lightcones("train")), PIXEL_SCALE)
 
 
 def cut_out(maps, seed, size):

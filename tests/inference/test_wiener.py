@@ -67,25 +67,6 @@ def test_samples_have_the_exact_mean_and_covariance():
     np.testing.assert_allclose(squares.mean(0), 1, atol=6 * np.sqrt(2 / count))
 
 
-def test_scatter_that_differs_from_place_to_place():
-    """kappa = scale g: samples of g have the mean and covariance of dense linear algebra."""
-    shape, count = (24, 24), 300
-    precision, shear = observed(shape, 1)
-    power = prior.power_of_modes(None, shape=shape, pixel_scale=SCALE)
-    scale = np.exp(0.5 * np.random.default_rng(4).normal(size=shape))
-    pixels = np.eye(np.prod(shape)).reshape(-1, *shape)
-    covariance = np.fft.irfft2(power * np.fft.rfft2(pixels), shape).reshape(len(pixels), -1)
-    to_shear = lensing.kappa_to_shear(scale * pixels).numpy().reshape(len(pixels), -1)
-    exact = dense(covariance, covariance @ to_shear, to_shear.T @ covariance @ to_shear, precision, shear)
-
-    batch = tf.repeat(tf.constant(shear, tf.float32)[None], count, 0)
-    draw = tf.function(wiener.posterior_sample, autograph=False)
-    samples = draw(batch, power, precision, scale=tf.constant(scale, tf.float32), seed=[1, 3]).numpy()
-    squares = squared_modes(samples, *exact)
-    assert squares.mean() == pytest.approx(1, abs=5 * np.sqrt(2 / squares.size))
-    np.testing.assert_allclose(squares.mean(0), 1, atol=6 * np.sqrt(2 / count))
-
-
 def test_mass_map_is_exact_on_a_sky_that_goes_on():
     """Against the covariance of pixels and shear values in a part of the padded sky."""
     shape = (33, 32)

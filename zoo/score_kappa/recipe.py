@@ -1,6 +1,5 @@
 """`score_kappa`: the prior of convergence maps, learned from light-cones by denoising them."""
 
-import functools
 import os
 from pathlib import Path
 
@@ -9,12 +8,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-import tfds_builders  # noqa: F401  (registers the data sets)
 from deepcosmo import skymaps
-from deepcosmo.inference import field, mass_map
+from deepcosmo.inference import field
 from deepcosmo.metrics import mass_maps
 from deepcosmo.models import KappaScore
-from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training import Metric, Recipe, Stage, convergence
 from deepcosmo.zoo import golden
 
@@ -24,21 +21,9 @@ SAMPLES = 12  # of each posterior
 HOLE = 6.0  # arcmin, the radius of one that is cut into each map that is tested
 
 
-def maps(split):
-    decoders = tfds.decode.PartialDecoding({"kappa": True})
-    dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=decoders,
-                        read_config=tfds.ReadConfig(try_autocache=False))
-    return dataset.map(lambda example: example["kappa"])
-
-
-@functools.cache
-def spectrum():
-    return convergence.mean_spectrum(tfds.as_numpy(maps("train")), PIXEL_SCALE)
-
-
 def model():
     score = KappaScore()
-    score.spectrum.set(*spectrum())
+    score.spectrum.set(*convergence.lightcone_spectrum())
     return score
 
 
@@ -47,13 +32,14 @@ def add_noise(batch, seed):
 
 
 def data(split):
+    maps = convergence.lightcones(split)
     if split == "train":
-        return maps(split)
+        return maps
 
     def noisy_once(i, batch):
         return add_noise(batch, tf.stack([SEED, tf.cast(i, tf.int32)]))
 
-    return maps(split).batch(8, drop_remainder=True).enumerate().map(noisy_once).unbatch()
+    return maps.batch(8, drop_remainder=True).enumerate().map(noisy_once).unbatch()
 
 
 def adam(total_steps):
@@ -67,16 +53,7 @@ DENOISED = Stage(name="denoised", data=data, augment=add_noise, optimizer=adam, 
 
 def evaluate(score, progress):
     """Posteriors of windows of 56' beside other methods, their calibration, and maps of the prior alone."""
-
-    def by(method, **options):
-        def estimate(pair, seed):
-            seeded = {"seed": seed} if method == "posterior" else {}
-            return mass_map(pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method,
-                            **seeded, **options)
-
-        return estimate
-
-    prior = score.spectrum.get()
+    by, prior = mass_maps.estimator, score.spectrum.get()
     methods = {"kaiser_squires": by("kaiser_squires"), "wiener": by("wiener", prior=prior, num_samples=0),
                "sparse": by("sparse", prior=prior), "unet": by("unet"),
                "posterior": by("posterior", model=score, num_samples=SAMPLES)}

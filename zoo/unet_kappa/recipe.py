@@ -7,11 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-import tfds_builders  # noqa: F401  (registers the data sets)
-from deepcosmo.inference import mass_map
 from deepcosmo.metrics import mass_maps
 from deepcosmo.models import KappaUNet
-from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training import Recipe, Stage, convergence
 from deepcosmo.zoo import golden
 from tfds_builders.lensing_pairs.survey import SURVEYS
@@ -21,21 +18,9 @@ SIZE, FRAME = 256, 16
 SEEN_BY = [SURVEYS[name] for name in ("cosmos_hst", "lsst_y10", "cosmos_hst", "hsc")]
 
 
-def maps(split):
-    decoders = tfds.decode.PartialDecoding({"kappa": True})
-    dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=decoders,
-                        read_config=tfds.ReadConfig(try_autocache=False))
-    return dataset.map(lambda example: example["kappa"])
-
-
-@functools.cache
-def spectrum():
-    return convergence.mean_spectrum(tfds.as_numpy(maps("train")), PIXEL_SCALE)
-
-
 def model():
     unet = KappaUNet()
-    unet.spectrum.set(*spectrum())
+    unet.spectrum.set(*convergence.lightcone_spectrum())
     return unet
 
 
@@ -51,13 +36,14 @@ def observe(batch, seed):
 
 def data(split):
     power()  # before any graph is traced
+    maps = convergence.lightcones(split)
     if split == "train":
-        return maps(split)
+        return maps
 
     def observed_once(i, batch):
         return observe(batch, tf.stack([SEED, tf.cast(i, tf.int32)]))
 
-    return maps(split).batch(8, drop_remainder=True).enumerate().map(observed_once).unbatch()
+    return maps.batch(8, drop_remainder=True).enumerate().map(observed_once).unbatch()
 
 
 def adam(total_steps):
@@ -77,15 +63,7 @@ def pairs(size):
 
 def evaluate(unet, progress):
     """Errors on whole fields beside those of other methods, and calibration of the scatter."""
-
-    def by(method, **options):
-        def estimate(pair, seed):
-            return mass_map(pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method,
-                            **options)
-
-        return estimate
-
-    prior = unet.spectrum.get()
+    by, prior = mass_maps.estimator, unet.spectrum.get()
     methods = {"kaiser_squires": by("kaiser_squires"), "wiener": by("wiener", prior=prior, num_samples=0),
                "sparse": by("sparse", prior=prior), "unet": by("unet", model=unet)}
     return mass_maps.mass_map_metrics(pairs(360), methods, network="unet", split="lensing_pairs/cosmos_hst, test",
