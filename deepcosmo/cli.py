@@ -26,7 +26,9 @@ EPILOGUE = """\
 environment:
   DEEPCOSMO_ZOO    folder of models that is searched before those that come with deepcosmo
   DEEPCOSMO_CACHE  folder for downloaded models (default: the platform's cache folder)
-  DEEPCOSMO_URL    address of a download tree where models are looked for that are not on this machine"""
+  DEEPCOSMO_URL    address of a download tree where models are looked for that are not on this machine
+  DEEPCOSMO_COSMOS_DIR    galaxy images of COSMOS, for the data sets cosmos_stamps
+  DEEPCOSMO_COSMOS_SHEAR  shear catalogue of COSMOS, for the data set lensing_pairs and the evaluation of score_kappa"""
 
 BATCH = 256
 

@@ -1,22 +1,25 @@
-"""Draws the picture on the cards of both networks for mass mapping: a field, and what methods make of its shear.
+"""Draws the pictures on the cards of the networks for mass mapping: a simulated field, and what methods make of its
+shear; and the real field of COSMOS, where DEEPCOSMO_COSMOS_SHEAR names its catalogue.
 
 python export/kappa_picture.py
 """
 
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
-from deepcosmo import plots, zoo
-from deepcosmo.inference import mass_map
+from deepcosmo import plots, skymaps, zoo
+from deepcosmo.inference import field, mass_map
 from deepcosmo.metrics import mass_maps
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.zoo import publishing
 
 
-def main(number=3, size=256):
+def simulated(path, number=3, size=256):
     observed = tfds.load("lensing_pairs/cosmos_hst", split="test").skip(number).take(1)
     (pair,) = mass_maps.windows(tfds.as_numpy(observed), size)
     data = [pair[name] for name in ("shear", "noise_std", "mask")]
@@ -37,9 +40,22 @@ def main(number=3, size=256):
     }
     top = float(np.quantile(maps["truth"], 0.995))
     limits = {title: (-top, top) for title in maps if "deviation" not in title}
+    plots.sky_maps(maps, path, limits=limits)
+
+
+def cosmos(path, folder):
+    catalog = skymaps.read_catalog(folder, columns={"weight": "nhweight_int"})
+    mapped = field.map_field(catalog, signs=(1, -1), num_samples=16)
+    maps = dict(list(mapped.pictured().items())[:8])
+    plots.sky_maps(maps, path, wcs=mapped.grid.wcs, points=skymaps.read_positions(Path(folder, "xray.txt")))
+
+
+def main():
     first, second = (zoo.info(name) for name in ("score_kappa", "unet_kappa"))
-    plots.sky_maps(maps, first.directory / "maps.png", limits=limits)
+    simulated(first.directory / "maps.png")
     shutil.copy(first.directory / "maps.png", second.directory)
+    if folder := os.environ.get("DEEPCOSMO_COSMOS_SHEAR"):
+        cosmos(first.directory / "cosmos.png", folder)
     for entry in (first, second):
         publishing.write(entry)
 

@@ -46,6 +46,9 @@ class MassMap(NamedTuple):
 def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16, seed=0, progress=None, **options):
     """Convergence of a shear map, on a flat sky whose axes are those of `deepcosmo.physics.lensing`.
 
+    gamma1 = (l1^2 - l2^2) / l^2 kappa and gamma2 = 2 l1 l2 / l^2 kappa, of each Fourier mode with l1 along columns (RA
+    ascending) and l2 along rows (Dec ascending). `deepcosmo.inference.field.map_field` starts from a catalogue.
+
     The methods, with their options:
 
     - `"kaiser_squires"`: linear inversion with masked pixels set to 0, smoothed by a Gaussian of standard deviation

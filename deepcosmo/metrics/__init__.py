@@ -2,6 +2,16 @@
 
 from deepcosmo._lazy import submodules
 
-__all__ = ["apertures", "comparison", "galaxies", "maps", "morphology", "residuals", "sersic_fit", "two_sample"]
+__all__ = [
+    "apertures",
+    "comparison",
+    "galaxies",
+    "maps",
+    "mass_maps",
+    "morphology",
+    "residuals",
+    "sersic_fit",
+    "two_sample",
+]
 
 __getattr__, __dir__ = submodules(__name__, __all__)

@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import scipy.ndimage
 import scipy.stats
+import tensorflow_datasets as tfds
 
+import tfds_builders  # noqa: F401  (registers lensing_pairs)
 from deepcosmo.inference import mass_map
 from deepcosmo.metrics import maps as statistics
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training.recipe import Metric
 
-__all__ = ["clustered", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
+__all__ = ["clustered", "cosmos_windows", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
 
 BLOCK = 32  # pixels, 9.4': TARP compares means over such blocks, of which data tell something
 PEAKS = (0.01, 0.02, 0.035, 0.5)  # bins of the convergence of peaks, smoothed by 1'
+TAILS = (-0.015, 0.015, 0.03, 0.06)  # of the distribution of the convergence
 
 
 def clustered(values, groups):
@@ -40,6 +43,13 @@ def windows(pairs, size, hole=0.0):
         cut = {name: pair[name][middle, middle] for name in ("kappa", "shear", "noise_std", "mask")}
         cut["hole"] = cut["mask"] & (away < hole)
         yield cut | {"mask": cut["mask"] & ~cut["hole"], "simulation": int(pair["simulation"])}
+
+
+def cosmos_windows(size, hole=0.0):
+    """`windows` of the test split of `lensing_pairs/cosmos_hst`, a list, and what to call the split."""
+    found = list(windows(tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test")), size, hole))
+    real = np.array_equal(found[0]["mask"], found[1]["mask"])  # simulated fields differ
+    return found, "lensing_pairs/cosmos_hst, test" + ", mask and noise of the real field" * real
 
 
 def estimator(method, **options):
@@ -132,7 +142,7 @@ class _Calibration:
             yield f"p-value of uniform ranks, {heights}", pvalue, None, "uniform in (0, 1)"
 
 
-def mass_map_metrics(pairs, methods, *, network, split, progress):
+def mass_map_metrics(pairs, methods, *, network, split, progress, references=None):
     """Errors and calibration of a network beside other methods, on the same maps.
 
     Args:
@@ -141,6 +151,7 @@ def mass_map_metrics(pairs, methods, *, network, split, progress):
         network: name of the one whose calibration is measured.
         split: what to call the pairs.
         progress: wraps an iterable in a progress bar.
+        references: dict name of a metric -> what others found.
 
     Returns:
         List of `Metric`. RMSE and Pearson r are those of maps less their mean inside the mask; errors are those of
@@ -164,7 +175,7 @@ def mass_map_metrics(pairs, methods, *, network, split, progress):
 
     def metric(name, value, error=None, reference=None):
         return Metric(name=name, value=float(value), error=None if error is None else float(error),
-                      reference=reference, split=split, size=len(pairs))
+                      reference=(references or {}).get(name, reference), split=split, size=len(pairs))
 
     errors = {name: np.array(values) for name, values in errors.items()}
     ours, found = errors[network], []
@@ -180,7 +191,7 @@ def mass_map_metrics(pairs, methods, *, network, split, progress):
 
 
 def sample_metrics(samples, maps, simulations, *, split):
-    """Unconditional samples against maps of simulations: power, moments and peaks.
+    """Unconditional samples against maps of simulations: power, moments, tails of the distribution, and peaks.
 
     Args:
         samples: (n, rows, columns), without mean.
@@ -204,6 +215,10 @@ def sample_metrics(samples, maps, simulations, *, split):
             smooth -= smooth.mean((1, 2), keepdims=True)
             found.append((f"standard deviation, smoothed by {arcmin:.0f}'", smooth.std((1, 2))))
             found.append((f"third moment, smoothed by {arcmin:.0f}'", np.mean(smooth**3, (1, 2))))
+            for tail in TAILS:
+                beyond = f"kappa {'<' if tail < 0 else '>'} {tail}"
+                share = np.mean(smooth < tail if tail < 0 else smooth > tail, (1, 2))
+                found.append((f"pixels of {beyond}, smoothed by {arcmin:.0f}'", share))
             counts = np.array([statistics.peaks(kappa, PEAKS) for kappa in smooth], float)
             for i, (low, high) in enumerate(zip(PEAKS, PEAKS[1:], strict=False)):
                 found.append((f"peaks of {low} < kappa < {high}, smoothed by {arcmin:.0f}'", counts[:, i]))

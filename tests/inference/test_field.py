@@ -1,10 +1,13 @@
 """From a catalogue to the maps of a field, and how much of them lies at given positions."""
 
+import re
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
+from conftest import shared
 
 from deepcosmo import cli
 from deepcosmo.inference import field
@@ -80,6 +83,23 @@ def test_the_command_draws_from_the_posterior_by_default(tmp_path):
     assert cli.main(["map", "--catalog", str(tmp_path / "shear.fits"), "-n", "1", "-o", str(tmp_path / "kappa")]) == 0
     assert fits.getheader(tmp_path / "kappa.fits")["METHOD"] == "posterior"
     assert fits.getdata(tmp_path / "kappa.fits", "SAMPLES").shape[0] == 1
+
+
+def test_the_cosmos_field(tmp_path, capsys):
+    """Convergence lies where the X-ray clusters are."""
+    folder = shared("cosmos_shear")
+    assert cli.main(["map", "--catalog", str(folder), "--column", "weight=nhweight_int", "--signs", "1", "-1",
+                     "--points", str(folder / "xray.txt"), "--out", str(tmp_path / "cosmos"), "--method", "wiener",
+                     "-n", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "417117 galaxies" in said
+    found = [float(number) for number in re.findall(r"0\.\d{4}", said)]
+    at_clusters, random, scatter = found[:3]
+    assert at_clusters > random + 5 * scatter
+    with fits.open(tmp_path / "cosmos.fits") as hdus:
+        assert hdus["MEAN"].data.shape == (272, 279)
+        x, y = WCS(hdus["MEAN"].header).wcs_world2pix(150.116, 2.247, 0)  # the middle of the catalogue
+        assert np.hypot(x - hdus["MEAN"].data.shape[1] / 2, y - hdus["MEAN"].data.shape[0] / 2) < 30
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from deepcosmo.inference import mass_map, prior
+from deepcosmo.inference import mass_map, posterior, prior
 from deepcosmo.models import KappaScore
 from deepcosmo.physics import fields, lensing
 
@@ -37,6 +38,8 @@ def assert_is_wiener(model, size, samples, **options):
                      prior=model.spectrum.get())
     ours = mass_map(shear, noise_std, mask, pixel_scale=PIXEL, method="posterior", num_samples=samples, model=model,
                     residual=False, **options)
+    # the network's grid has less padding: without it both means are the same
+    assert np.std(ours.mean - exact.mean) < 0.1 * ours.std.mean()
     # what scatters about the exact mean has the same variance for both, in the hole as elsewhere. Pixels of a map are
     # not independent: the scatter between samples of their mean square tells the error.
     for pixels in (np.ones_like(mask), ~mask & (np.indices(mask.shape).max(0) < 40)):
@@ -61,6 +64,31 @@ def test_gaussian_posterior_64(model, sampler):
 @pytest.mark.parametrize("sampler", ["diffusion", "hmc"])
 def test_gaussian_posterior_360(model, sampler):
     assert_is_wiener(model, 360, 12 if sampler == "diffusion" else 3, sampler=sampler, steps=6)
+
+
+def test_completed_data_are_the_convergence_with_white_noise():
+    """Given the truth where there are no data: noise of the stated precision in every band and everywhere."""
+    shear, noise_std, mask = observed(128)
+    rows, columns = shear.shape[:2]
+    kappa = 0.03 * np.random.default_rng(1).normal(size=(rows, columns))
+    kappa -= kappa.mean()
+    precision = np.where(mask, noise_std**-2.0, 0.0)[..., None]
+    uniform = 1.5 * precision[mask].mean()
+    assert np.any(precision > uniform) and np.any(precision < 0.5 * uniform)
+    noise = []
+    for i in range(20):
+        seen = lensing.kappa_to_shear(kappa) + noise_std[..., None] * np.random.default_rng(i).normal(size=shear.shape)
+        data = posterior._Data(*(tf.cast(v, tf.float32)[None] for v in (seen, [0.0], precision)), np.float32(uniform))
+        found = posterior._completed(tf.cast(kappa, tf.float32)[None], data, [5, i])
+        noise.append((found[0].numpy() - kappa) * np.sqrt(uniform))
+    noise = np.array(noise)
+    power = np.abs(np.fft.fft2(noise)) ** 2 / (rows * columns)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(rows), np.fft.fftfreq(columns)))
+    for low, high in ((0.001, 0.05), (0.05, 0.2), (0.2, 0.45)):
+        band = power[:, (frequency > low) & (frequency < high)]
+        assert band.mean() == pytest.approx(1, abs=4 * np.sqrt(2 / band.size))
+    for where in (mask & (precision[..., 0] > uniform), ~mask):
+        assert np.mean(noise[:, where] ** 2) == pytest.approx(1, abs=5 * np.sqrt(2 / noise[:, where].size))
 
 
 def test_seeds(model):

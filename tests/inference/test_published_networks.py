@@ -14,9 +14,9 @@ from deepcosmo.physics.lensing import kappa_to_shear
 NOISE = 0.145
 
 
-@pytest.fixture(scope="module")
-def kappa():
-    kappa = fits.getdata(shared("kappa_examples/exp_colombia_true_convergence_map.fits")).astype("f4")
+@pytest.fixture(scope="module", params=["ramses", "colombia"])
+def kappa(request):
+    kappa = fits.getdata(shared(f"kappa_examples/exp_{request.param}_true_convergence_map.fits")).astype("f4")
     return kappa - kappa.mean()
 
 
@@ -31,10 +31,10 @@ def data(kappa):
 
 @pytest.mark.parametrize(("method", "options"), [("unet", {}), ("posterior", {"num_samples": 8})])
 def test_networks_know_more_than_the_wiener_filter(kappa, data, method, options):
-    """By 7.4% and 0.045 over three noise realisations of the whole map, which scatter by 0.3% and 0.005."""
+    """Without holes and over three noise realisations by 5.6% and 0.065 (RAMSES), 7.4% and 0.045 (Columbia)."""
     prior = zoo.load("unet_kappa").spectrum.get()
     wiener = mass_map(*data, pixel_scale=PIXEL_SCALE, method="wiener", prior=prior, num_samples=0)
     ours = mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, **options)
     (rmse, r), (rmse_wiener, r_wiener) = (maps.map_errors(m.mean, kappa, data[2]) for m in (ours, wiener))
-    assert rmse < 0.97 * rmse_wiener and r > r_wiener + 0.02
+    assert rmse < 0.97 * rmse_wiener and r > r_wiener + 0.03
     assert np.all(ours.std > 0)

@@ -43,7 +43,7 @@ def test_cosmos_maps(cosmos, cosmos_grid):
     np.testing.assert_array_equal(maps.mask, mask)
     assert maps.counts.sum() == 417117
     smoothed = smooth(lensing.shear_to_kappa(maps.shear).numpy(), 2)[:, ::-1]
-    np.testing.assert_allclose(smoothed, kappa, rtol=0, atol=4e-9)
+    np.testing.assert_allclose(smoothed, kappa, rtol=0, atol=2.3e-9)
 
 
 def test_cosmos_noise(cosmos, cosmos_grid):

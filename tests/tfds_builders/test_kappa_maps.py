@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import shared
 
 import tfds_builders
 from deepcosmo.physics import cosmology, lightcone
@@ -144,6 +145,10 @@ def test_lightcones_go_on_where_they_were_stopped(tmp_path, monkeypatch):
     assert_identical(first, examples(build(tmp_path / "third", LIGHTCONE, simulations=folder)))
     with pytest.raises(AssertionError, match="already"):
         build(tmp_path / "fourth", LIGHTCONE)
+
+
+def test_redshifts_of_kappatng():
+    np.testing.assert_allclose(kappatng.SOURCE_REDSHIFTS, np.loadtxt(shared("theory/kappaTNG_zs.dat")), atol=1e-6)
 
 
 def test_planes_of_kappatng():
