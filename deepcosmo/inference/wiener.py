@@ -43,13 +43,12 @@ def information(shear, precision):
     return tf.signal.irfft2d(ShearOfModes(shape, shear.dtype).transpose(weighted), shape)
 
 
-def solve(rhs, power, precision, *, start=None, tolerance=TOLERANCE, iterations=ITERATIONS):
+def solve(rhs, power, precision, *, tolerance=TOLERANCE, iterations=ITERATIONS):
     """The kappa of (S^-1 + A^T N^-1 A) kappa = rhs.
 
     Args:
         rhs: (..., rows, columns), float32 or float64.
         power, precision: see the module.
-        start: first guess (..., rows, columns); by default 0.
         tolerance: norm of the residual of x, relative to that of its right-hand side, at which to stop; 0 for a fixed
             number of iterations. The default leaves errors of at most some 1e-3 of the result's scatter.
         iterations: at most.
@@ -66,19 +65,16 @@ def solve(rhs, power, precision, *, start=None, tolerance=TOLERANCE, iterations=
     shear = ShearOfModes(shape, rhs.dtype, root)
     root, damping = as_complex(root), as_complex(damping)
     right = root * tf.signal.rfft2d(rhs)
-    x = tf.zeros_like(right)
-    if start is not None:
-        x += tf.math.divide_no_nan(tf.signal.rfft2d(tf.cast(start, rhs.dtype)), root)
 
     def system(x):
         return damping * x + shear.transpose(weight * shear(x))
 
-    x = _conjugate_gradients(system, right, x, shape[1], tolerance, iterations)
+    x = _conjugate_gradients(system, right, shape[1], tolerance, iterations)
     return tf.signal.irfft2d(root * x, shape)
 
 
-def _conjugate_gradients(system, right, x, columns, tolerance, iterations):
-    """Solves system(x) = right for half the modes of real maps, (..., rows, columns // 2 + 1)."""
+def _conjugate_gradients(system, right, columns, tolerance, iterations):
+    """Solves system(x) = right, from x = 0, for half the modes of real maps, (..., rows, columns // 2 + 1)."""
 
     def dot(a, b):
         products = tf.math.real(tf.math.conj(a) * b)
@@ -96,8 +92,7 @@ def _conjugate_gradients(system, right, x, columns, tolerance, iterations):
         new = dot(residual, residual)
         return x, residual, residual + as_complex(tf.math.divide_no_nan(new, square)) * direction, new
 
-    residual = right - system(x)
-    state = (x, residual, residual, dot(residual, residual))
+    state = (tf.zeros_like(right), right, right, dot(right, right))
     return tf.while_loop(unfinished, step, state, maximum_iterations=iterations)[0]
 
 

@@ -58,13 +58,11 @@ def statistics(kappa, reference, smoothing):
     }
 
 
-def against_kappatng(simulations, cones):
-    """Prints our statistics over kappaTNG's, in the bins that hold most of them."""
-    file = SHARED / "theory" / "kappaTNG_statistics.npz"
-    if not file.exists():
-        print(f"{file} is not here: no comparison with kappaTNG")
-        return
-    reference = dict(np.load(file))
+def ratios_to_kappatng(simulations, cones, reference):
+    """Our statistics over kappaTNG's, in the bins that hold most of them.
+
+    Yields smoothing, name of the statistic, heights (n,), ratios (n,) and the scatter of kappaTNG's maps (n,).
+    """
     ours = {1: [], 2: []}
     for number, planes in enumerate(simulations):
         for cone in range(cones):
@@ -74,16 +72,11 @@ def against_kappatng(simulations, cones):
     middle = (reference["snr_edges"][1:] + reference["snr_edges"][:-1]) / 2
     for smoothing, results in ours.items():
         mean = {name: np.mean([r[name] for r in results], 0) for name in results[0]}
-        print(f"smoothed by {smoothing}': std {mean['std']:.5f} (kappaTNG {reference[f'std_{smoothing}arcmin']:.5f}), "
-              f"skewness {mean['skewness']:.2f} ({reference[f'skewness_{smoothing}arcmin'].mean():.2f})")
-        for name in ("pdf", "peaks_per_deg2", "minima_per_deg2"):
-            theirs = reference[f"{name}_{smoothing}arcmin"]
+        for name in ("std", "skewness", "pdf", "peaks_per_deg2", "minima_per_deg2"):
+            theirs = np.reshape(reference[f"{name}_{smoothing}arcmin"], (-1, np.size(mean[name])))
             most = np.flatnonzero(theirs.mean(0) > 0.1 * theirs.mean(0).max())
-            ratio = mean[name][most] / theirs.mean(0)[most]
-            scatter = theirs.std(0)[most] / theirs.mean(0)[most]
-            within = np.abs(ratio - 1) < np.maximum(0.15, scatter)
-            print(f"  {name:16} {within.sum()} of {len(most)} bins within 15% or the scatter; ratios "
-                  + " ".join(f"{h:.1f}:{r:.2f}" for h, r in zip(middle[most], ratio, strict=True)))
+            ratio = np.atleast_1d(mean[name])[most] / theirs.mean(0)[most]
+            yield smoothing, name, middle[most], ratio, theirs.std(0)[most] / theirs.mean(0)[most]
 
 
 def main():
@@ -107,7 +100,15 @@ def main():
     print("spectrum / halofit at ell =", np.round(ell))
     for source, ratio in zip((10, 20, 30, 39), ratios, strict=True):
         print(f"  source plane {source}: {np.round(ratio, 3)}")
-    against_kappatng(simulations, arguments.cones)
+    file = SHARED / "theory" / "kappaTNG_statistics.npz"
+    if not file.exists():
+        print(f"{file} is not here: no comparison with kappaTNG")
+        return
+    print("ratios to kappaTNG, at heights in units of its standard deviation")
+    for smoothing, name, heights, ratio, scatter in ratios_to_kappatng(simulations, arguments.cones, np.load(file)):
+        within = np.sum(np.abs(ratio - 1) < np.maximum(0.15, scatter))
+        print(f"  {smoothing}' {name:16} {within} of {len(ratio)} within 15% or the scatter: "
+              + " ".join(f"{h:.1f}:{r:.2f}" for h, r in zip(heights, ratio, strict=True)))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from conftest import shared
 
 from deepcosmo.physics import cosmology, fields, lightcone
+from tests.benchmarks import light_cones
+from tfds_builders.kappa_maps.kappatng import COSMOLOGY
 
 PLANCK = cosmology.Cosmology(omega_c=0.26, omega_b=0.0486, h=0.6774, n_s=0.9667, sigma_8=0.8159)
 
@@ -103,3 +106,16 @@ def test_a_small_simulation_end_to_end():
     z = np.linspace(0, 0.8, 401)
     theory = cosmology.angular_power(PLANCK, ell, z, np.exp(-0.5 * ((z - 0.75) / 0.005) ** 2), spin=0)[0, 0]
     assert power.numpy()[:, 0, 0].mean() == pytest.approx(theory.numpy()[0], rel=0.35)
+
+
+@pytest.mark.slow
+def test_a_simulation_in_full_is_like_halofit_and_kappatng():
+    """The benchmark's comparison with 16 cones of one box, whose own scatter widens the 10% and 15% of two boxes."""
+    planes = lightcone.lens_planes(COSMOLOGY, seed=1000)
+    _, ratios = light_cones.spectra([planes], 16)
+    assert np.all(np.abs(ratios[1:] - 1) < 0.15)  # but for the nearest sources
+    reference = np.load(shared("theory/kappaTNG_statistics.npz"))
+    for _, name, _, ratio, scatter in light_cones.ratios_to_kappatng([planes], 16, reference):
+        if name in ("pdf", "peaks_per_deg2"):
+            assert np.mean(np.abs(ratio - 1) < np.maximum(0.15, scatter)) > 0.8
+            assert np.all(np.abs(ratio - 1) < np.maximum(0.3, 2 * scatter))
