@@ -13,19 +13,17 @@ import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
 from deepcosmo import plots, skymaps, zoo
-from deepcosmo.inference import field, mass_map
+from deepcosmo.inference import field
 from deepcosmo.metrics import mass_maps
-from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.zoo import publishing
 
 
 def simulated(path, number=3, size=256):
     observed = tfds.load("lensing_pairs/cosmos_hst", split="test").skip(number).take(1)
     (pair,) = mass_maps.windows(tfds.as_numpy(observed), size)
-    data = [pair[name] for name in ("shear", "noise_std", "mask")]
 
     def by(method, **options):
-        return mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, **options)
+        return mass_maps.estimator(method, **options)(pair, seed=0)
 
     posterior = by("posterior", num_samples=16)
     maps = {

@@ -96,6 +96,7 @@ def _conjugate_gradients(system, right, columns, tolerance, iterations):
     return tf.while_loop(unfinished, step, state, maximum_iterations=iterations)[0]
 
 
+@tf.function(autograph=False)
 def posterior_mean(shear, power, precision, **solver):
     """The Wiener-filtered map (..., rows, columns); `solver` as of `solve`."""
     return solve(information(shear, precision), power, precision, **solver)
@@ -107,6 +108,7 @@ def prior_sample(power, shape, seed):
     return tf.signal.irfft2d(as_complex(tf.sqrt(power)) * tf.signal.rfft2d(white), white.shape[-2:])
 
 
+@tf.function(autograph=False)
 def posterior_sample(shear, power, precision, *, seed, rhs=0.0, **solver):
     """One sample of the posterior for each shear map of a batch, (..., rows, columns): a constrained realisation.
 
@@ -124,19 +126,16 @@ def posterior_sample(shear, power, precision, *, seed, rhs=0.0, **solver):
     return kappa + solve(rhs, power, precision, **solver)
 
 
-_mean, _sample = (tf.function(f, autograph=False) for f in (posterior_mean, posterior_sample))
-
-
 def estimate(shear, precision, *, pixel_scale, num_samples, seed, prior=None):
     """Wiener filter and constrained realisations of `mass_map`, see there."""
     grid = priors.grid_shape(shear.shape[:2], pixel_scale)
     inside = priors.middle(grid, shear.shape[:2])
     power = tf.constant(priors.power_of_modes(prior, shape=grid, pixel_scale=pixel_scale), tf.float32)
     shear, precision = (tf.constant(priors.embedded(field, grid)) for field in (shear, precision))
-    mean = _mean(shear, power, precision).numpy()[inside]
+    mean = posterior_mean(shear, power, precision).numpy()[inside]
     if not num_samples:
         return MassMap(mean=mean)
     # one at a time: on a CPU batches are slower, and a sample does not depend on how many there are
-    samples = [_sample(shear, power, precision, seed=tf.random.fold_in(seed, k)) for k in range(num_samples)]
+    samples = [posterior_sample(shear, power, precision, seed=tf.random.fold_in(seed, k)) for k in range(num_samples)]
     samples = np.stack([sample.numpy()[inside] for sample in samples])
     return MassMap(mean=mean, std=np.sqrt(np.mean((samples - mean) ** 2, 0)), samples=samples)

@@ -64,7 +64,7 @@ def main():
         found = []
         taken = seconds(lambda method=method, samples=samples, options=options, found=found: found.append(
             mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, num_samples=samples, **options).best),
-            1 if method == "posterior" else arguments.repeats)  # fmt: skip
+            1 if method == "posterior" else repeats)  # fmt: skip
         error, r = maps.map_errors(found[0], kappa, data[2])
         name, each = f"{options.get('sampler', '')} {method}".strip(), ""
         if samples:
