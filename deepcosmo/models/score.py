@@ -143,10 +143,11 @@ class KappaScore(ProbabilisticModel):
 
     # ---- samples
 
-    def sample(self, shape, seed, *, count=1, steps=24):
+    def sample(self, shape, seed, *, count=1, steps=64):
         """Maps of the prior, by a reverse diffusion in `steps` steps: (count, rows, columns) for shape (rows, columns).
 
-        `seed` is an int or int32[2]: same seed, same maps.
+        `seed` is an int or int32[2]: same seed, same maps. Few steps lose what is rare: with 24, two
+        thirds of the pixels above 0.06 on scales of 2' are missing.
         """
         # more than is wanted: the edges of a map are not those of the sky
         grid = tuple(-(-(n + 4 * self.margin) // self.multiple) * self.multiple for n in shape)
