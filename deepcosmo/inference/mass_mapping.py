@@ -64,7 +64,8 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
     - `"posterior"`: samples under the prior that the published network `score_kappa`, or `model`, has learned, and
       their scatter about the mean, which is a mean of posterior means and better than that of so few samples.
       `sampler="diffusion"` takes `steps=12` evaluations of the network for each; `"hmc"` anneals Hamiltonian Monte
-      Carlo over `steps` noise levels, with some 60 evaluations at each, as a check.
+      Carlo over `steps` noise levels, with some 60 evaluations at each: a check for `residual=False`, too noisy for
+      the learned prior.
       `residual=False` switches the network off: the prior is Gaussian then, and the result that of `"wiener"`.
 
     `prior` is a pair of multipoles and angular power C(ell) of the convergence in steradian; by default that of a

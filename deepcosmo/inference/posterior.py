@@ -115,7 +115,12 @@ def _by_diffusion(model, gaussian, data, steps, seed, residual):
 
 
 def _by_hmc(model, gaussian, data, steps, seed, residual):
-    """Annealed Hamiltonian Monte Carlo, and a last draw of what the smallest noise level leaves open."""
+    """Annealed Hamiltonian Monte Carlo, and a last draw of what the smallest noise level leaves open.
+
+    It checks the diffusion where the prior is Gaussian. Under the learned prior nearly all proposals are rejected below
+    noise levels of 0.04: on four fields with the noise of COSMOS maps keep three times the variance they should have.
+    With shorter steps they are accepted, and the chain hardly moves.
+    """
     to_start, to_move, to_draw = tf.unstack(tf.random.split(seed, 3))
     levels = noise_levels(steps, largest=0.3, smallest=0.01)
     x = gaussian + levels[0] * tf.random.stateless_normal(gaussian.shape, to_start)
