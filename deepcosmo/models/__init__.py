@@ -7,6 +7,7 @@ _FILES = {
     "ProbabilisticModel": "base",
     "ConditionalDensity": "conditional",
     "MAF": "flows",
+    "MAFMoG": "flows",
     "NSF": "flows",
     "RealNVP": "flows",
     "MDN": "mdn",

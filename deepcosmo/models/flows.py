@@ -22,7 +22,7 @@ from deepcosmo.nn import monotonic
 from deepcosmo.nn.made import MADE
 from deepcosmo.nn.resnet import MLP
 
-__all__ = ["MAF", "NSF", "Flow", "RealNVP"]
+__all__ = ["MAF", "NSF", "Flow", "MAFMoG", "RealNVP"]
 
 # Calls with more rows are cut into chunks of this size. It fits the activations into a core's cache.
 _CHUNK = 1024
@@ -114,7 +114,8 @@ class Flow(ConditionalDensity):
         if transforms < 1 or not hidden:
             raise ValueError("A flow needs at least one transformation and one hidden layer.")
         self.hidden, self.activation, self.residual = tuple(hidden), activation, residual
-        layer, *function = self._transformation()
+        kind = self._transformation()
+        kinds = [*[kind] * (transforms - 1), self._last_transformation(kind)]
         self.transforms = [
             layer(
                 *function,
@@ -124,7 +125,7 @@ class Flow(ConditionalDensity):
                 activation=activation,
                 residual=residual,
             )
-            for _ in range(transforms)
+            for layer, *function in kinds
         ]
         arrangements = [list(range(dim)), *(self._arrangement(i) for i in range(transforms))]
         self._permutations = [[a.index(c) for c in b] for a, b in itertools.pairwise(arrangements)]
@@ -133,6 +134,10 @@ class Flow(ConditionalDensity):
     def _transformation(self):
         """The class of the layers, the univariate function, its inverse and its number of parameters."""
         raise NotImplementedError
+
+    def _last_transformation(self, others):
+        """The same of the transformation that ends in noise."""
+        return others
 
     def _arrangement(self, i):
         """The order of the columns in transformation `i`."""
@@ -217,7 +222,7 @@ class Flow(ConditionalDensity):
         graph = functools.partial(tf.function, autograph=False)
         for large in (False, True):
             compiled = functools.partial(graph, jit_compile=(large and self.supports_jit) or None)
-            invert = _shared_inverse(self.transforms[0], compiled)
+            invert = _shared_inverses(self.transforms, compiled)
             data = functools.partial(self._to_data, invert=invert)
             for name, function in (("log_prob", compiled(self._log_prob)), ("data", data)):
                 whole = functools.partial(_in_chunks, function) if large else function
@@ -253,15 +258,19 @@ def _flatten(y, features):
     return batch, [tf.reshape(v, (-1, v.shape[-1])) for v in rows]
 
 
-def _shared_inverse(template, compiled):
-    """`invert(layer, z, features)`, compiled once for all layers: they differ in their weights only."""
+def _shared_inverses(layers, compiled):
+    """`invert(layer, z, features)`, compiled once for all layers of one function: they differ in their weights only."""
 
-    @compiled
-    def inverse(weights, z, features):
-        with keras.StatelessScope(zip(template.variables, weights, strict=True)):
-            return template.invert(z, features)
+    def shared(template):
+        @compiled
+        def inverse(weights, z, features):
+            with keras.StatelessScope(zip(template.variables, weights, strict=True)):
+                return template.invert(z, features)
 
-    return lambda layer, z, features: inverse([v.value for v in layer.variables], z, features)
+        return inverse
+
+    inverses = {layer.function: shared(layer) for layer in layers}
+    return lambda layer, z, features: inverses[layer.function]([v.value for v in layer.variables], z, features)
 
 
 def _in_chunks(function, *matrices):
@@ -283,6 +292,32 @@ class MAF(Flow):
 
     def _transformation(self):
         return AutoregressiveTransform, monotonic.affine, monotonic.affine_inverse, 2
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class MAFMoG(MAF):
+    """A masked autoregressive flow onto mixtures: MAF MoG of Papamakarios et al. 2017 (arXiv:1705.07057).
+
+    The last transformation is the normal score in a mixture of normal distributions, whose parameters depend on the
+    context and the columns before: sharp edges and several modes need no long chain of transformations.
+
+    Takes the arguments of every `Flow`, and:
+
+    Args:
+      components: Number of normal distributions in each mixture.
+    """
+
+    def __init__(self, *, components=8, **kwargs):
+        if components < 1:
+            raise ValueError(f"components must be at least 1, not {components}.")
+        self.components = components
+        super().__init__(**kwargs)
+
+    def _last_transformation(self, others):
+        return AutoregressiveTransform, monotonic.mixture, monotonic.mixture_inverse, 3 * self.components
+
+    def get_config(self):
+        return {**super().get_config(), "components": self.components}
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")

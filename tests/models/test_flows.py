@@ -4,11 +4,12 @@ import pytest
 import tensorflow as tf
 from densities import lognormal, lognormal_entropy, lognormal_log_prob, two_moons, two_moons_log_prob
 
-from deepcosmo.models import MAF, NSF, RealNVP
+from deepcosmo.models import MAF, NSF, MAFMoG, RealNVP
 
 FLOWS = {
     "maf": (MAF, {}),
     "maf_residual": (MAF, {"residual": True, "activation": "silu"}),
+    "maf_mog": (MAFMoG, {"components": 4}),
     "realnvp": (RealNVP, {}),
     "nsf_coupling": (NSF, {"kind": "coupling"}),
     "nsf_autoregressive": (NSF, {"kind": "autoregressive"}),
