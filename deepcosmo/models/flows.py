@@ -152,11 +152,11 @@ class Flow(ConditionalDensity):
         # Keras leaves XLA off on CPUs, where flows gain by it.
         return self.supports_jit
 
-    def _to_noise(self, y, features):
-        """(batch, dim) -> z and log|det dz/dy|."""
+    def _to_noise(self, y, features, count=None):
+        """(batch, dim) -> z and log|det dz/dy|, by the first `count` transformations or all."""
         z = self.standardise_y(y)
         log_det = -ops.sum(ops.log(self.standardise_y.scale))
-        for layer, order in zip(self.transforms, self._permutations, strict=True):
+        for layer, order in list(zip(self.transforms, self._permutations, strict=True))[:count]:
             z, change = layer(_permute(z, order), features)
             log_det = log_det + change
         return z, log_det
@@ -315,6 +315,12 @@ class MAFMoG(MAF):
 
     def _last_transformation(self, others):
         return AutoregressiveTransform, monotonic.mixture, monotonic.mixture_inverse, 3 * self.components
+
+    def _log_prob(self, y, features):
+        y, log_det = self._to_noise(y, features, len(self.transforms) - 1)
+        y = _permute(y, self._permutations[-1])
+        log_prob = monotonic.mixture_log_prob(y, self.transforms[-1].network(y, features))  # spares the normal scores
+        return ops.sum(log_prob, -1) + log_det
 
     def get_config(self):
         return {**super().get_config(), "components": self.components}

@@ -7,7 +7,7 @@ its derivative. `x` has any shape and `params` one more axis, the first: the par
 import numpy as np
 from keras import ops
 
-__all__ = ["affine", "affine_inverse", "mixture", "mixture_inverse", "spline", "spline_inverse"]
+__all__ = ["affine", "affine_inverse", "mixture", "mixture_inverse", "mixture_log_prob", "spline", "spline_inverse"]
 
 # Scales stay within a factor of 1000: enough for any data, and finite wherever a network strays.
 _LOG_SCALE = 6.9
@@ -114,8 +114,14 @@ def mixture(x, params):
     """
     log_weights, means, log_widths = _components(params)
     z = _score(x, log_weights, means, log_widths)
+    return z, mixture_log_prob(x, params) + 0.5 * (ops.square(z) + np.log(2 * np.pi))
+
+
+def mixture_log_prob(x, params):
+    """Logarithm of the density of the mixture at x; parameters as of `mixture`."""
+    log_weights, means, log_widths = _components(params)
     exponent = log_weights - log_widths - 0.5 * ops.square((x - means) * ops.exp(-log_widths))
-    return z, ops.logsumexp(exponent, axis=0) + 0.5 * ops.square(z)
+    return ops.logsumexp(exponent, axis=0) - 0.5 * np.log(2 * np.pi)
 
 
 def mixture_inverse(z, params):

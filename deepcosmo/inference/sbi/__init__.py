@@ -1,0 +1,19 @@
+"""Simulation-based inference: posteriors from simulations, without a likelihood; everything loads on first use.
+
+    estimator = NPE(prior).fit(theta, x)
+    posterior = estimator.posterior(x_observed)
+    samples = posterior.sample(10_000, seed=0)
+"""
+
+from deepcosmo._lazy import members
+
+_FILES = {
+    "NLE": "estimators",
+    "NPE": "estimators",
+    "TASKS": "tasks",
+    "Training": "training",
+}
+
+__all__ = sorted(_FILES)
+
+__getattr__, __dir__ = members(__name__, _FILES)

@@ -1,0 +1,107 @@
+"""Posteriors as objects: samples, densities, modes, pictures."""
+
+import abc
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from deepcosmo.inference.sbi import mcmc
+from deepcosmo.models.conditional import stateless_seed
+
+__all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
+
+
+class Posterior(abc.ABC):
+    """Distribution of parameters (dim,) given one observation.
+
+    Attributes:
+        prior: `tfd.Distribution` of the parameters.
+        dim: length of the parameter vector.
+    """
+
+    def __init__(self, prior, bijector):
+        self.prior, self.bijector, self.dim = prior, bijector, int(prior.event_shape[0])
+
+    @abc.abstractmethod
+    def sample(self, n, *, seed):
+        """Draws (n, dim), float32; `seed` is an int or int32[2]. None lies outside of the prior."""
+
+    @abc.abstractmethod
+    def _log_prob(self, z):
+        """ln of the density of theta(z) (n,), z being unconstrained (n, dim)."""
+
+    def log_prob(self, theta):
+        """ln p(theta | x) in nats (...), for theta (..., dim); -inf outside of the prior."""
+        theta = tf.convert_to_tensor(theta, tf.float32)
+        if theta.shape[-1] != self.dim:
+            raise ValueError(f"theta must have shape (..., {self.dim}); got {tuple(theta.shape)}")
+        rows = tf.reshape(theta, [-1, self.dim])
+        inside = tf.math.is_finite(self.prior.log_prob(rows))
+        z = self.bijector.inverse(tf.where(inside[:, None], rows, self.bijector.forward(tf.zeros([1, self.dim]))))
+        return np.reshape(tf.where(inside, self._log_prob(z), -np.inf), theta.shape[:-1])
+
+    def map(self, *, seed=0):
+        """The parameters of the largest density (dim,): by L-BFGS from the best of 2000 draws."""
+        draws = self.sample(2000, seed=seed)
+        start = draws[np.argmax(self.log_prob(draws))]
+        value_and_gradient = tf.function(
+            lambda z: tfp.math.value_and_gradient(lambda z: -self._log_prob(z[None])[0], z), autograph=False
+        )
+        found = tfp.optimizer.lbfgs_minimize(value_and_gradient, self.bijector.inverse(start), max_iterations=100)
+        best = self.bijector.forward(found.position).numpy()
+        return best if self.log_prob(best) > self.log_prob(start) else start
+
+    def corner(self, path=None, *, n=10_000, seed=0, truth=None, labels=None):
+        """A corner plot of n draws, by the package `corner`; returns the figure, and writes it to `path`.
+
+        Args:
+            truth: parameters (dim,) to mark.
+            labels: names of the parameters.
+        """
+        from deepcosmo import plots
+
+        return plots.corner(self.sample(n, seed=seed), path, truth=truth, labels=labels)
+
+
+class AmortizedPosterior(Posterior):
+    """That of NPE: a density with exact draws, normalised."""
+
+    def __init__(self, prior, bijector, network, features):
+        super().__init__(prior, bijector)
+        self.network, self.features = network, features
+
+    def sample(self, n, *, seed):
+        return self.bijector.forward(self.network.sample_of_features(n, self.features, seed=seed)).numpy()
+
+    def _log_prob(self, z):
+        features = tf.broadcast_to(self.features, [tf.shape(z)[0], self.features.shape[0]])
+        change = self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+        return self.network.log_prob_of_features(z, features) - change
+
+
+class SampledPosterior(Posterior):
+    """That of NLE and NRE: prior times a learned likelihood or ratio, sampled by Monte Carlo chains.
+
+    Densities are not normalised: `log_prob` is up to a constant.
+
+    Attributes:
+        diagnostics: `mcmc.Diagnostics` of the last `sample`: R-hat, effective sample size, acceptance.
+    """
+
+    def __init__(self, prior, bijector, log_likelihood):
+        super().__init__(prior, bijector)
+        self.log_likelihood, self.diagnostics = log_likelihood, None
+        self._sampler = mcmc.Sampler(self._log_prior, log_likelihood)
+
+    def _log_prior(self, z):
+        return self.prior.log_prob(self.bijector.forward(z)) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+
+    def sample(self, n, *, seed):
+        start, run = tf.unstack(tf.random.split(stateless_seed(seed), 2))
+        particles = self.bijector.inverse(self.prior.sample(mcmc.CHAINS, seed=start))
+        z, self.diagnostics = self._sampler.sample(n, particles, run)
+        return self.bijector.forward(z).numpy()
+
+    def _log_prob(self, z):
+        return self.log_likelihood(z) + self.prior.log_prob(self.bijector.forward(z))

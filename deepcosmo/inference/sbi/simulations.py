@@ -1,0 +1,63 @@
+"""Simulations as they are given: checked before they train anything."""
+
+import warnings
+
+import numpy as np
+import scipy.stats
+
+__all__ = ["checked", "warn_if_not_of"]
+
+INVALID = ("raise", "drop", "gaps")
+
+
+def checked(theta, x, prior, invalid):
+    """Parameters (n, dim) and data (n, ...) as float32 arrays that can be trained on.
+
+    Args:
+        theta, x: parameters and data, in the same order.
+        prior: distribution that all parameters must be possible under.
+        invalid: what to do with simulations that hold NaN or infinite values: "raise", "drop" (they are counted in a
+            warning; posteriors are then those among simulations that succeed) or "gaps" (NaN means: not measured).
+
+    Raises:
+        ValueError: shapes that disagree, NaN or infinite values, parameters outside of the prior.
+    """
+    if invalid not in INVALID:
+        raise ValueError(f"invalid must be one of {', '.join(INVALID)}; got {invalid!r}")
+    theta, x = np.asarray(theta, "float32"), np.asarray(x, "float32")
+    dim = int(prior.event_shape[0])
+    if theta.ndim != 2 or theta.shape[1] != dim:
+        raise ValueError(f"theta must have shape (n, {dim}), as the prior has; got {theta.shape}")
+    if len(theta) != len(x):
+        raise ValueError(f"theta and x must be of one length; got {len(theta)} parameters and {len(x)} data")
+    if x.ndim < 2:
+        raise ValueError(f"x must have shape (n, ...), a row or an array for each simulation; got {x.shape}")
+    if len(x) < 20:
+        raise ValueError(f"{len(x)} simulations are too few to train on and to validate with; give at least 20")
+    values = x.reshape(len(x), -1)
+    bad = ~np.isfinite(theta).all(1) | np.isinf(values).any(1)
+    bad |= np.isnan(values).all(1) if invalid == "gaps" else np.isnan(values).any(1)
+    if bad.any():
+        message = f"{bad.sum()} of {len(x)} simulations hold NaN or infinite values"
+        if invalid == "raise":
+            raise ValueError(f"{message}, the first is number {bad.argmax()}: mend the simulator, or pass "
+                             'invalid="drop" to leave them out, or invalid="gaps" if NaN means "not measured"')
+        warnings.warn(f"{message} and are left out: posteriors are those among simulations that succeed", stacklevel=4)
+        theta, x = theta[~bad], x[~bad]
+        if len(x) < 20:
+            raise ValueError(f"only {len(x)} simulations are left")
+    outside = ~np.isfinite(prior.log_prob(theta).numpy())
+    if outside.any():
+        first = theta[outside.argmax()]
+        raise ValueError(f"{outside.sum()} of {len(theta)} parameters are impossible under the prior, such as {first}: "
+                         "pass the prior that they were drawn from")
+    return theta, x
+
+
+def warn_if_not_of(prior, theta):
+    """Warns if parameters (n, dim) are hardly draws of the prior (Kolmogorov-Smirnov test of each column)."""
+    drawn = prior.sample(10_000, seed=[0, 0]).numpy()
+    p_values = np.array([scipy.stats.ks_2samp(a, b).pvalue for a, b in zip(theta.T, drawn.T, strict=True)])
+    if p_values.min() * len(p_values) < 1e-6:
+        warnings.warn(f"column {p_values.argmin()} of theta is not distributed as the prior is (p = "
+                      f"{p_values.min():.1g}): the posterior will be that of the distribution theta comes from", stacklevel=4)

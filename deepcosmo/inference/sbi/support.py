@@ -1,0 +1,36 @@
+"""The support of a prior as the image of all real vectors, so that no density leaks out of it."""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+__all__ = ["unconstraining"]
+
+DRAWS = 256  # of the prior, on which its bijector must prove itself
+
+
+def unconstraining(prior):
+    """The bijector of a prior of vectors (dim,), a `tfd.Distribution`, from real vectors onto its support.
+
+    Raises:
+        ValueError: the prior has a batch or another event shape, or no bijector that keeps its own draws and their
+            dimension.
+    """
+    if prior.event_shape.rank != 1 or prior.batch_shape.rank != 0:
+        shapes = f"event shape {prior.event_shape} and batch shape {prior.batch_shape}"
+        raise ValueError(f"prior must be a distribution of vectors, event shape (dim,), without batch; got {shapes}")
+    bijector = _of_parts(prior)
+    draws = prior.sample(DRAWS, seed=[0, 0])
+    z = None if bijector is None else bijector.inverse(draws)
+    if z is None or z.shape != draws.shape or not np.allclose(bijector.forward(tf.identity(z)), draws, 1e-3, 1e-4):
+        raise ValueError(f"{prior.name} has no bijector from real vectors of its length onto its support: choose "
+                         "parameters that each have an interval of their own")
+    return bijector
+
+
+def _of_parts(prior):
+    if isinstance(prior, tfp.distributions.Blockwise):  # its own bijector takes the parts apart
+        parts = prior.distributions
+        return tfp.bijectors.Blockwise([_of_parts(part) for part in parts],
+                                       block_sizes=[int(np.prod(part.event_shape)) for part in parts])
+    return prior.experimental_default_event_space_bijector()
