@@ -6,9 +6,7 @@
 """
 
 import abc
-import json
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -188,8 +186,8 @@ class NLE(Estimator):
 
     def _fit(self, theta, x, *, settings, seed, gaps):
         if self._trained_along is not None:
-            raise ValueError("NLE cannot train a compressor along: the likelihood is one of its output. Train it first, "
-                             "with sbi.compression, or use NPE")
+            raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
+                             "first, with sbi.compression, or use NPE")
         if gaps:
             raise ValueError('NLE has no likelihood of data that are missing: use NPE for invalid="gaps"')
         if x.ndim != 2:

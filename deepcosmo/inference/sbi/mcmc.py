@@ -54,12 +54,13 @@ class Sampler:
             self._log_prior, likelihood, start, min_num_steps=5, max_num_steps=20, seed=to_temper
         )
         mean, covariance = tf.reduce_mean(z, 0), tfp.stats.covariance(z)
-        factor = tf.linalg.cholesky(covariance + 1e-6 * tf.linalg.diag(tf.linalg.diag_part(covariance)) + 1e-12 * tf.eye(z.shape[1]))
+        floor = tf.linalg.diag(1e-6 * tf.linalg.diag_part(covariance) + 1e-12)
+        factor = tf.linalg.cholesky(covariance + floor)
         back = lambda u: mean + tf.linalg.matvec(factor, u)  # noqa: E731
         kernel = tfp.mcmc.HamiltonianMonteCarlo(
             lambda u: self._log_prior(back(u)) + likelihood(back(u)), step_size=0.3, num_leapfrog_steps=LEAPFROGS
         )
-        kernel = tfp.mcmc.DualAveragingStepSizeAdaptation(kernel, num_adaptation_steps=WARMUP * 3 // 4, target_accept_prob=0.75)
+        kernel = tfp.mcmc.DualAveragingStepSizeAdaptation(kernel, num_adaptation_steps=WARMUP * 3 // 4)
         u = tf.transpose(tf.linalg.triangular_solve(factor, tf.transpose(z - mean)))
         states, acceptance = tfp.mcmc.sample_chain(
             STEPS, u, kernel=kernel, num_burnin_steps=WARMUP, seed=to_run,

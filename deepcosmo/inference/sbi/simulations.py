@@ -59,5 +59,6 @@ def warn_if_not_of(prior, theta):
     drawn = prior.sample(10_000, seed=[0, 0]).numpy()
     p_values = np.array([scipy.stats.ks_2samp(a, b).pvalue for a, b in zip(theta.T, drawn.T, strict=True)])
     if p_values.min() * len(p_values) < 1e-6:
-        warnings.warn(f"column {p_values.argmin()} of theta is not distributed as the prior is (p = "
-                      f"{p_values.min():.1g}): the posterior will be that of the distribution theta comes from", stacklevel=4)
+        column, p_value = p_values.argmin(), p_values.min()
+        warnings.warn(f"column {column} of theta is not distributed as the prior is (p = {p_value:.1g}): the posterior "
+                      "will be that under the distribution which theta comes from", stacklevel=4)

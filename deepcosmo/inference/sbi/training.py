@@ -134,9 +134,14 @@ def train(model, x, y, *, settings, seed, jit_compile):
         callbacks = [KeepBest(state), _Annealing(state, settings), _Progress(bar, history)]
         try:
             network.fit(
-                _batches(x, y, rows, size, seed), validation_data=_batches(x, y, rest, 1000), epochs=settings.max_epochs,
-                steps_per_epoch=steps, shuffle=False, callbacks=callbacks, verbose=0,
-            )  # fmt: skip
+                _batches(x, y, rows, size, seed),
+                validation_data=_batches(x, y, rest, 1000),
+                epochs=settings.max_epochs,
+                steps_per_epoch=steps,
+                shuffle=False,
+                callbacks=callbacks,
+                verbose=0,
+            )
         except KeyboardInterrupt:
             if not state.best:
                 raise

@@ -1,0 +1,60 @@
+"""What the tasks share."""
+
+import abc
+import functools
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from deepcosmo.inference.sbi.posterior import SampledPosterior
+from deepcosmo.inference.sbi.support import unconstraining
+
+tfd = tfp.distributions
+
+__all__ = ["Task", "interval"]
+
+
+class Task(abc.ABC):
+    """A simulator with a prior and a likelihood.
+
+    Attributes:
+        name: of the task.
+        prior: `tfd.Distribution` of theta (dim,).
+        dim, data_dim: lengths of theta and x.
+    """
+
+    name: str
+    dim: int
+    data_dim: int
+
+    @functools.cached_property
+    @abc.abstractmethod
+    def prior(self):
+        """Distribution of the parameters."""
+
+    @abc.abstractmethod
+    def distribution(self, theta):
+        """p(x | theta): `tfd.Distribution` with batch shape (n,) and events (data_dim,), for theta (n, dim)."""
+
+    def simulate(self, theta, seed):
+        """Draws data (n, data_dim) for parameters (n, dim); `seed` is int32[2]."""
+        return self.distribution(tf.convert_to_tensor(theta, tf.float32)).sample(seed=seed)
+
+    def log_likelihood(self, theta, x):
+        """ln p(x | theta) in nats (n,), for theta (n, dim) and one x (data_dim,)."""
+        return self.distribution(theta).log_prob(x)
+
+    def reference(self, x, n, seed):
+        """Draws (n, dim) of the posterior given x (data_dim,), exact or by long Monte Carlo chains."""
+        bijector = unconstraining(self.prior)
+        posterior = SampledPosterior(self.prior, bijector, lambda z: self.log_likelihood(bijector.forward(z), x))
+        return posterior.sample(n, seed=seed)
+
+    def observation(self, number):
+        """The parameters (dim,) and data (data_dim,) of observation `number`: a draw from prior and simulator."""
+        theta = self.prior.sample(1, seed=[2101, number])
+        return theta[0].numpy(), self.simulate(theta, seed=[4653, number])[0].numpy()
+
+
+def interval(low, high, dim):
+    return tfd.Independent(tfd.Uniform(tf.fill([dim], float(low)), float(high)), 1)
