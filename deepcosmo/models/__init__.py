@@ -11,6 +11,8 @@ _FILES = {
     "NSF": "flows",
     "RealNVP": "flows",
     "MDN": "mdn",
+    "PreparedDensity": "prepared",
+    "RatioEstimator": "ratio",
     "Regression": "regression",
     "GalaxyVAE": "vae",
     "FlowVAE": "flow_vae",

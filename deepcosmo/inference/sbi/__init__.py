@@ -10,6 +10,8 @@ from deepcosmo._lazy import members
 _FILES = {
     "NLE": "estimators",
     "NPE": "estimators",
+    "NRE": "estimators",
+    "Ensemble": "ensemble",
     "TASKS": "tasks",
     "Training": "training",
 }

@@ -6,6 +6,7 @@
 """
 
 import abc
+import functools
 import warnings
 
 import keras
@@ -17,9 +18,10 @@ from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosteri
 from deepcosmo.inference.sbi.support import unconstraining
 from deepcosmo.inference.sbi.training import Training, train
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
+from deepcosmo.models.ratio import RatioEstimator
 from deepcosmo.nn.linear_fit import LinearFit
 
-__all__ = ["NLE", "NPE", "Estimator"]
+__all__ = ["NLE", "NPE", "NRE", "Estimator"]
 
 
 class Estimator(abc.ABC):
@@ -78,21 +80,19 @@ class Estimator(abc.ABC):
     def posterior(self, x):
         """The posterior given the observation x, an array of the shape of one simulation."""
 
-    def _train(self, context, y, *, settings, seed, gaps, transform_y):
-        """A `PreparedDensity` p(y | context)."""
+    def _train(self, make, x, y, *, settings, seed):
+        """The model that `make()` creates, trained by `fit(x, y)`, and its history."""
         keras.utils.set_random_seed(seed)  # of the weights, which every copy shall have
-        options = {"dim": y.shape[1], "x_shape": context.shape[1:], "density": self.density, "gaps": gaps,
-                   "compressor": self._trained_along, "transform_y": transform_y, "options": self.options}  # fmt: skip
-        prepared = PreparedDensity(**options)
-        prepared.adapt(context, y)
-        weights = prepared.get_weights()
+        first = make()
+        first.adapt(x, y)
+        weights = first.get_weights()
 
         def model():
-            network = PreparedDensity(**options)
+            network = make()
             network.set_weights(weights)
             return network
 
-        return train(model, context, y, settings=settings, seed=seed, jit_compile=prepared.supports_xla)
+        return train(model, x, y, settings=settings, seed=seed, jit_compile=first.supports_xla)
 
     @property
     def _trained_along(self):
@@ -127,9 +127,9 @@ class Estimator(abc.ABC):
 
     # ---- how far an observation is from the simulations
 
+    @abc.abstractmethod
     def _summaries(self, x):
         """Features of data (n, ...), for comparing them."""
-        raise NotImplementedError
 
     def _adapt_typical(self, x):
         some = self._summaries(x[:20000])
@@ -144,7 +144,15 @@ class Estimator(abc.ABC):
         return np.linalg.norm(self._typical["fit"](some, some[:, :0])[0], axis=-1)
 
 
-class NPE(Estimator):
+class _OfFeatures(Estimator):
+    """Estimators whose network makes features of the data, and which a compressor can be trained along with."""
+
+    def _summaries(self, x):
+        x = self._compressed(x)
+        return np.concatenate([self.network(x[i : i + 1000]).numpy() for i in range(0, len(x), 1000)])
+
+
+class NPE(_OfFeatures):
     """Neural posterior estimation: a density of the parameters given the data (Papamakarios & Murray 2016,
     arXiv:1605.06376). Its posteriors cost nothing more for each new observation.
 
@@ -155,11 +163,9 @@ class NPE(Estimator):
         simulations.warn_if_not_of(self.prior, theta)
         self._gaps = gaps
         z = self.bijector.inverse(theta).numpy()
-        self.network, self.history = self._train(x, z, settings=settings, seed=seed, gaps=gaps, transform_y=False)
-
-    def _summaries(self, x):
-        x = self._compressed(x)
-        return np.concatenate([self.network(x[i : i + 1000]).numpy() for i in range(0, len(x), 1000)])
+        make = functools.partial(PreparedDensity, dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
+                                 compressor=self._trained_along, options=self.options)  # fmt: skip
+        self.network, self.history = self._train(make, x, z, settings=settings, seed=seed)
 
     def posterior(self, x):
         return AmortizedPosterior(self.prior, self.bijector, self.network, self.network(self._observed(x))[0])
@@ -194,7 +200,9 @@ class NLE(Estimator):
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
         self._gaps = False
         z = self.bijector.inverse(theta).numpy()
-        self.network, self.history = self._train(z, x, settings=settings, seed=seed, gaps=False, transform_y=True)
+        make = functools.partial(PreparedDensity, dim=x.shape[1], x_shape=(self.dim,), density=self.density,
+                                 transform_y=True, options=self.options)  # fmt: skip
+        self.network, self.history = self._train(make, z, x, settings=settings, seed=seed)
 
     def _summaries(self, x):
         x = tf.constant(self._compressed(x))
@@ -207,5 +215,38 @@ class NLE(Estimator):
         return tf.reshape(self.network.log_prob_of_features(x, features), tf.shape(z)[:-1])
 
     def posterior(self, x):
-        x = tf.constant(self._observed(x)[0])
-        return SampledPosterior(self.prior, self.bijector, lambda z: self.log_likelihood(z, x))
+        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
+
+    def _log_likelihood_of(self, x):
+        x = tf.constant(x[0])
+        return lambda z: self.log_likelihood(z, x)
+
+
+class NRE(_OfFeatures):
+    """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
+
+    Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
+    """
+
+    def __init__(self, prior, *, compressor=None, options=None):
+        super().__init__(prior, compressor=compressor, options=options)
+
+    def _fit(self, theta, x, *, settings, seed, gaps):
+        self._gaps = gaps
+        z = self.bijector.inverse(theta).numpy()
+        make = functools.partial(RatioEstimator, dim=self.dim, x_shape=x.shape[1:], gaps=gaps,
+                                 compressor=self._trained_along, **(self.options or {}))  # fmt: skip
+        self.network, self.history = self._train(make, x, z, settings=settings, seed=seed)
+
+    def log_ratio(self, z, features):
+        """ln p(x | theta(z)) / p(x) (...), for unconstrained parameters z (..., dim) and features (n,) of one x."""
+        rows = tf.reshape(z, [-1, self.dim])
+        features = tf.broadcast_to(features, [tf.shape(rows)[0], features.shape[0]])
+        return tf.reshape(self.network.log_ratio_of_features(rows, features), tf.shape(z)[:-1])
+
+    def posterior(self, x):
+        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
+
+    def _log_likelihood_of(self, x):
+        features = self.network(x)[0]
+        return lambda z: self.log_ratio(z, features)

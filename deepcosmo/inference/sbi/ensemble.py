@@ -1,0 +1,66 @@
+"""Several estimators as one: what one network has missed, others have seen."""
+
+import numpy as np
+import tensorflow as tf
+
+from deepcosmo.inference.sbi.estimators import NPE
+from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
+from deepcosmo.models.conditional import stateless_seed
+
+__all__ = ["Ensemble"]
+
+
+class Ensemble:
+    """The mean of the densities of estimators of one kind (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+
+        posterior = Ensemble([NPE(prior) for _ in range(5)]).fit(theta, x).posterior(x_observed)
+
+    Args:
+        members: estimators of one class with one prior, trained or not. Of NPE the mean is that of the posteriors, else
+            of the likelihoods or ratios.
+    """
+
+    def __init__(self, members):
+        self.members = list(members)
+        if not self.members:
+            raise ValueError("an ensemble needs at least one member")
+        if len({type(member) for member in self.members}) > 1 or len({id(m.prior) for m in self.members}) > 1:
+            raise ValueError("members of an ensemble must be of one class and have the same prior")
+
+    def fit(self, theta, x, *, seed=0, **settings):
+        """Trains all members, each with a seed of its own: its weights and its choice of validation data."""
+        seeds = np.random.SeedSequence(seed).generate_state(len(self.members)) >> 1
+        for member, own in zip(self.members, seeds, strict=True):
+            member.fit(theta, x, seed=int(own), **settings)
+        return self
+
+    def posterior(self, x):
+        """The posterior given the observation x."""
+        first = self.members[0]
+        if isinstance(first, NPE):
+            return MixedPosterior([member.posterior(x) for member in self.members])
+        log_likelihoods = [member._log_likelihood_of(member._observed(x)) for member in self.members]
+        return SampledPosterior(first.prior, first.bijector, lambda z: _log_mean([f(z) for f in log_likelihoods]))
+
+
+class MixedPosterior(Posterior):
+    """Mean of the densities of normalised posteriors."""
+
+    def __init__(self, parts):
+        super().__init__(parts[0].prior, parts[0].bijector)
+        self.parts = parts
+
+    def sample(self, n, *, seed):
+        seeds = tf.random.split(stateless_seed(seed), len(self.parts) + 1)
+        chosen = tf.random.stateless_uniform([n], seeds[0], maxval=len(self.parts), dtype=tf.int32).numpy()
+        draws = np.empty((n, self.dim), "float32")
+        for k, part in enumerate(self.parts):
+            draws[chosen == k] = part.sample(int(np.sum(chosen == k)), seed=seeds[k + 1])
+        return draws
+
+    def _log_prob(self, z):
+        return _log_mean([part._log_prob(z) for part in self.parts])
+
+
+def _log_mean(values):
+    return tf.reduce_logsumexp(tf.stack(values), 0) - np.log(len(values))

@@ -1,0 +1,86 @@
+"""Ratio estimation: a network that tells which parameters made the data."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.prepared import PreparedDensity
+from deepcosmo.nn.linear_fit import LinearFit
+from deepcosmo.nn.resnet import MLP
+
+__all__ = ["RatioEstimator"]
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class RatioEstimator(ProbabilisticModel):
+    """ln p(x | y) / p(x) of parameters y and data x, up to no constant, by contrastive ratio estimation.
+
+    NRE-C (Miller, Weniger & Forre 2022, arXiv:2210.06170): for each x a classifier chooses among `contrasts` + 1
+    hypotheses: each of the parameters of this many simulations made x, or none of them did. Unlike that of choosing
+    among parameters alone, the ratio is normalised for every x. `fit(x, y)` after `adapt(x, y)`.
+
+    Args:
+        dim: length of y.
+        x_shape, compressor, gaps: as of `PreparedDensity`.
+        contrasts: parameters to choose from.
+        hidden: widths of the hidden layers, which are residual.
+    """
+
+    def __init__(self, *, dim, x_shape, compressor=None, gaps=False, contrasts=8, hidden=(128, 128, 128), **kwargs):
+        super().__init__(**kwargs)
+        if contrasts < 2:
+            raise ValueError(f"contrasts must be at least 2; got {contrasts}")
+        self.dim, self.contrasts, self.hidden = dim, contrasts, tuple(hidden)
+        # what prepares x, with the smallest of densities, which is not used
+        self.prepared = PreparedDensity(dim=dim, x_shape=x_shape, compressor=compressor, gaps=gaps, density="mdn",
+                                        options={"components": 1, "hidden": (1,), "residual": False})  # fmt: skip
+        self.prepared.density.trainable = False
+        self.scale_y = LinearFit(dim=dim, features=0, name="scale_y")
+        self.scale_y.build()
+        features = self.prepared.density.context_dim
+        self.network = MLP(inputs=features + 2 * dim, outputs=1, hidden=hidden, residual=True, output_scale=0.1)
+        self.network.build()
+        self.built = True
+
+    @property
+    def supports_xla(self):
+        """Whether XLA is known to make the training faster."""
+        return self.prepared.supports_xla
+
+    def adapt(self, x, y):
+        """Measures scales and a linear regression on arrays (n, *x_shape) and (n, dim)."""
+        self.prepared.adapt(x, y)
+        self.scale_y.adapt(y, np.zeros((len(y), 0)))
+
+    def call(self, x):
+        """Features (batch, n) of x (batch, *x_shape)."""
+        return self.prepared(x)
+
+    def log_ratio_of_features(self, y, features):
+        """ln p(x | y) / p(x) (batch,), for y (batch, dim) and features (batch, n) of x."""
+        scaled = self.scale_y(y, features[:, :0])[0]
+        # and y as it is left by the regression on x: near x's own parameters it is small
+        left = self.prepared.linear(y, self.prepared._linear_features(features))[0]
+        left = ops.arcsinh(left)
+        return self.network(ops.concatenate([features, scaled, left], -1))[:, 0]
+
+    def loss_per_example(self, x, y, y_pred):
+        count = self.contrasts
+        # others of the batch are draws of the same distribution: y[i - k]
+        others = [self.log_ratio_of_features(ops.roll(y, k, axis=0), y_pred) for k in range(1, count + 1)]
+        own = self.log_ratio_of_features(y, y_pred)
+        log_count = float(np.log(count))
+        joint = ops.logaddexp(log_count, ops.logsumexp(ops.stack([own, *others[:-1]]), axis=0))
+        apart = ops.logaddexp(log_count, ops.logsumexp(ops.stack(others), axis=0))
+        return 0.5 * (joint - own) + 0.5 * (apart - log_count)
+
+    def get_config(self):
+        inner = self.prepared.get_config()
+        return {**super().get_config(), "dim": self.dim, "x_shape": inner["x_shape"], "compressor": inner["compressor"],
+                "gaps": inner["gaps"], "contrasts": self.contrasts, "hidden": self.hidden}  # fmt: skip
+
+    @classmethod
+    def from_config(cls, config):
+        compressor = config.pop("compressor")
+        return cls(compressor=compressor and keras.saving.deserialize_keras_object(compressor), **config)
