@@ -1,10 +1,10 @@
-"""Pictures: grids of galaxy stamps, rows of stamps side by side, pair plots of catalogues, maps of the sky."""
+"""Pictures: stamps in grids and side by side, pair plots of catalogues, maps of the sky, posteriors."""
 
 import math
 
 import numpy as np
 
-__all__ = ["comparison", "pairs", "sky_maps", "stamps"]
+__all__ = ["calibration", "comparison", "corner", "pairs", "sky_maps", "stamps"]
 
 
 def _figure(width, height):
@@ -158,3 +158,67 @@ def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
                 axis.set_axislabel(name, fontsize=7, minpad=0.3)
         figure.colorbar(picture, ax=axes, shrink=0.8).ax.tick_params(labelsize=6)
     figure.savefig(path, dpi=130)
+
+
+def corner(samples, path=None, *, truth=None, labels=None):
+    """A corner plot of draws (n, dim), by the package `corner`; returns the figure, and writes it to `path`.
+
+    Args:
+        truth: parameters (dim,) to mark.
+        labels: names of the columns.
+    """
+    import corner
+
+    samples = np.asarray(samples)
+    if samples.ndim != 2:
+        raise ValueError(f"samples must have shape (n, dim); got {samples.shape}")
+    figure = corner.corner(
+        samples, fig=_figure(1.2 + 1.8 * samples.shape[1], 1.2 + 1.8 * samples.shape[1]), truths=truth, labels=labels,
+        levels=(0.68, 0.95), smooth=1.0, plot_datapoints=False, fill_contours=True, color="C0", truth_color="C3",
+    )  # fmt: skip
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def calibration(found, path=None, *, labels=None):
+    """Ranks of each parameter and coverage of credible regions, as of `metrics.calibration`; returns the figure.
+
+    Grey bands hold 95% of what calibrated posteriors show: of each bin, and of each level.
+
+    Args:
+        found: a `Calibration`.
+        path: file to write.
+        labels: names of the parameters.
+    """
+    import scipy.stats
+
+    number, dim = found.ranks.shape
+    labels = labels or [f"theta {i + 1}" for i in range(dim)]
+    columns = min(dim, 4)
+    rows = math.ceil(dim / columns)
+    figure = _figure(2.2 * columns + 3.2, max(3.2, 2.0 * rows))
+    left, right = figure.subfigures(1, 2, width_ratios=(2.2 * columns, 3.2))
+    bins = int(np.clip(number // 20, 5, 20))
+    low, high = scipy.stats.binom.ppf([0.025, 0.975], number, 1 / bins)
+    for i in range(dim):
+        axes = left.add_subplot(rows, columns, i + 1)
+        axes.axhspan(low, high, color="0.85")
+        axes.hist(found.ranks[:, i], np.linspace(0, 1, bins + 1), histtype="step", color="C0")
+        axes.set_title(labels[i], fontsize=9)
+        axes.set_ylim(0)
+        axes.tick_params(labelsize=7)
+    left.supxlabel("rank of the truth", fontsize=9)
+    levels = np.linspace(0, 1, 41)
+    axes = right.add_subplot()
+    low, high = (scipy.stats.binom.ppf(q, number, levels) / number for q in (0.025, 0.975))
+    axes.fill_between(levels, low, high, color="0.85")
+    names = {"tarp": "TARP", "density": "highest density"}
+    for key, name in names.items():
+        if key in (coverage := found.coverage(levels)):
+            axes.plot(levels, coverage[key], label=name)
+    axes.set(xlabel="credibility", ylabel="share of truths inside", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(fontsize=8, frameon=False)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure

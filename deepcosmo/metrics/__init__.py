@@ -4,6 +4,7 @@ from deepcosmo._lazy import submodules
 
 __all__ = [
     "apertures",
+    "calibration",
     "comparison",
     "galaxies",
     "maps",

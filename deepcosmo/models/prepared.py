@@ -113,6 +113,10 @@ class PreparedDensity(ProbabilisticModel):
 
     def log_prob_of_features(self, y, features):
         """As `log_prob`, for features (..., n) of x."""
+        if len(y.shape) == 1:
+            return self.log_prob_of_features(y[None], features)[0]
+        if len(features.shape) == 1:
+            features = ops.broadcast_to(features, (*ops.shape(y)[:-1], features.shape[0]))
         log_det = 0.0
         if self.scale_y:
             y, log_slope = self.scale_y(y)
@@ -122,6 +126,8 @@ class PreparedDensity(ProbabilisticModel):
 
     def sample_of_features(self, n, features, *, seed):
         """As `sample`, for features (..., n) of x."""
+        if len(features.shape) == 1:
+            return self.sample_of_features(n, features[None], seed=seed)[..., 0, :]
         left = self.density.sample(n, features, seed=stateless_seed(seed))
         y = self.linear.invert(left, self._linear_features(features))
         return self.scale_y.invert(y) if self.scale_y else y

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from deepcosmo.metrics.calibration import calibration
+from deepcosmo.metrics.two_sample import c2st, mmd
+
+DATA, DRAWS = 800, 200
+
+
+def gaussian(width=1.0, shift=0.0):
+    """theta ~ N(0, 1), x = theta + N(0, 1): the posterior is N(x / 2, 1 / 2); here with a wrong width or mean."""
+    rng = np.random.default_rng(3)
+    theta = rng.normal(size=(DATA, 2))
+    mean, std = (theta + rng.normal(size=(DATA, 2))) / 2 + shift, width * 0.5**0.5
+    samples = mean + std * rng.normal(size=(DRAWS, DATA, 2))
+    log_prob = [-0.5 * np.sum(((v - mean) / std) ** 2, -1) for v in (theta, samples)]
+    return theta, samples, log_prob
+
+
+def test_exact_posteriors_are_calibrated(tmp_path):
+    theta, samples, log_prob = gaussian()
+    found = calibration(theta, samples, log_prob=log_prob)
+    p_values = found.p_values()
+    assert p_values["ranks"].min() > 0.01 and p_values["tarp"] > 0.01 and p_values["density"] > 0.01
+    coverage = found.coverage([0.68, 0.95])
+    for share in (*coverage["ranks"].T, coverage["tarp"], coverage["density"]):
+        # three times the binomial scatter
+        np.testing.assert_array_less(np.abs(share - [0.68, 0.95]), [0.05, 0.024])
+    found.plot(tmp_path / "calibration.png", labels=["a", "b"])
+    assert (tmp_path / "calibration.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0.7}, {"width": 1.4}, {"shift": 0.5}])
+def test_wrong_posteriors_are_found(wrong):
+    theta, samples, log_prob = gaussian(**wrong)
+    p_values = calibration(theta, samples, log_prob=log_prob).p_values()
+    assert p_values["ranks"].min() < 1e-4 and p_values["tarp"] < 1e-4 and p_values["density"] < 1e-4
+
+
+def test_narrow_posteriors_cover_too_little():
+    theta, samples, log_prob = gaussian(width=0.5)
+    coverage = calibration(theta, samples, log_prob=log_prob).coverage([0.68])
+    assert coverage["density"][0] < 0.4 and coverage["ranks"].max() < 0.45
+
+
+def test_shapes_that_disagree():
+    with pytest.raises(ValueError, match=r"got \(800, 2\) and \(800, 2\)"):
+        calibration(*[gaussian()[0]] * 2)
+    with pytest.raises(ValueError, match="NaN"):
+        calibration(gaussian()[0], gaussian()[1] * np.nan)
+
+
+def test_c2st_and_mmd_tell_samples_apart():
+    rng = np.random.default_rng(5)
+    reference, same, other = (rng.normal(shift, 1.0, (1000, 2)) for shift in (0.0, 0.0, 1.0))
+    # shares of 2000 right answers scatter by 0.011
+    assert abs(c2st(reference, same) - 0.5) < 0.035
+    # the best classifier of N(0, 1) and N(1, 1) in two dimensions is right in Phi(1 / sqrt 2) = 0.760
+    assert abs(c2st(reference, other) - 0.760) < 0.035
+    assert abs(mmd(reference, same)) < 2e-3 < 0.05 < mmd(reference, other)
+    with pytest.raises(ValueError, match=r"got \(1000, 2\) and \(1000, 1\)"):
+        c2st(reference, same[:, :1])
+
+
+def test_mmd_is_that_of_the_formula():
+    # a Gaussian kernel of width h between normal distributions at distance d: h^2 / (h^2 + 2) in the plane
+    rng = np.random.default_rng(6)
+    reference, other = rng.normal(0.0, 1.0, (4000, 2)), rng.normal(0.0, 1.0, (4000, 2)) + [1.0, 0.0]
+    expected = 2 * (1 / 3) * (1 - np.exp(-0.5 / 3))
+    assert abs(mmd(reference, other, bandwidth=1.0) - expected) < 0.01
