@@ -130,7 +130,7 @@ def train(model, x, y, *, settings, seed, jit_compile):
         network.compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=steps)
         optimizer.build(network.trainable_variables)
     state, history = State(recipe={}), []
-    with tqdm.tqdm(total=settings.max_epochs, disable=not settings.progress, desc="training", unit="epoch") as bar:
+    with tqdm.tqdm(disable=not settings.progress, desc="training", unit=" epochs") as bar:
         callbacks = [KeepBest(state), _Annealing(state, settings), _Progress(bar, history)]
         try:
             network.fit(
