@@ -172,10 +172,11 @@ def corner(samples, path=None, *, truth=None, labels=None):
     samples = np.asarray(samples)
     if samples.ndim != 2:
         raise ValueError(f"samples must have shape (n, dim); got {samples.shape}")
-    figure = corner.corner(
-        samples, fig=_figure(1.2 + 1.8 * samples.shape[1], 1.2 + 1.8 * samples.shape[1]), truths=truth, labels=labels,
-        levels=(0.68, 0.95), smooth=1.0, plot_datapoints=False, fill_contours=True, color="C0", truth_color="C3",
-    )  # fmt: skip
+    size = 1.2 + 1.8 * samples.shape[1]
+    figure = _figure(size, size)
+    figure.set_layout_engine("none")  # corner places its axes itself
+    corner.corner(samples, fig=figure, truths=truth, labels=labels, levels=(0.68, 0.95), smooth=1.0, color="C0",
+                  truth_color="C3", plot_datapoints=False, fill_contours=True)  # fmt: skip
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

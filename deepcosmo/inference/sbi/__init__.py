@@ -14,6 +14,7 @@ _FILES = {
     "Ensemble": "ensemble",
     "TASKS": "tasks",
     "Training": "training",
+    "sequential": "rounds",
 }
 
 __all__ = sorted(_FILES)

@@ -28,7 +28,7 @@ class Estimator(abc.ABC):
     """What the methods share: checked simulations, a network, posteriors.
 
     Args:
-        prior: `tfd.Distribution` of parameter vectors (dim,), bounded or not. Networks see parameters through the
+        prior: `tfd.Distribution` of parameter vectors (dim,), bounded or not. Densities and chains live behind the
             bijector from real vectors onto its support, so no posterior leaks out of it.
         density: "maf_mog" (autoregressive flow onto mixtures), "nsf" (splines), "maf", "realnvp" or "mdn".
         compressor: Keras model from data to summaries (batch, n). If it has weights to train they are trained along.
@@ -199,10 +199,9 @@ class NLE(Estimator):
         if x.ndim != 2:
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
         self._gaps = False
-        z = self.bijector.inverse(theta).numpy()
         make = functools.partial(PreparedDensity, dim=x.shape[1], x_shape=(self.dim,), density=self.density,
                                  transform_y=True, options=self.options)  # fmt: skip
-        self.network, self.history = self._train(make, z, x, settings=settings, seed=seed)
+        self.network, self.history = self._train(make, theta, x, settings=settings, seed=seed)
 
     def _summaries(self, x):
         x = tf.constant(self._compressed(x))
@@ -210,7 +209,7 @@ class NLE(Estimator):
 
     def log_likelihood(self, z, x):
         """ln p(x | theta(z)) in nats (...), for unconstrained parameters z (..., dim) and one x (n,)."""
-        features = self.network(tf.reshape(z, [-1, self.dim]))
+        features = self.network(self.bijector.forward(tf.reshape(z, [-1, self.dim])))
         x = tf.broadcast_to(x, [tf.shape(features)[0], len(x)])
         return tf.reshape(self.network.log_prob_of_features(x, features), tf.shape(z)[:-1])
 
@@ -233,16 +232,15 @@ class NRE(_OfFeatures):
 
     def _fit(self, theta, x, *, settings, seed, gaps):
         self._gaps = gaps
-        z = self.bijector.inverse(theta).numpy()
         make = functools.partial(RatioEstimator, dim=self.dim, x_shape=x.shape[1:], gaps=gaps,
                                  compressor=self._trained_along, **(self.options or {}))  # fmt: skip
-        self.network, self.history = self._train(make, x, z, settings=settings, seed=seed)
+        self.network, self.history = self._train(make, x, theta, settings=settings, seed=seed)
 
     def log_ratio(self, z, features):
         """ln p(x | theta(z)) / p(x) (...), for unconstrained parameters z (..., dim) and features (n,) of one x."""
-        rows = tf.reshape(z, [-1, self.dim])
-        features = tf.broadcast_to(features, [tf.shape(rows)[0], features.shape[0]])
-        return tf.reshape(self.network.log_ratio_of_features(rows, features), tf.shape(z)[:-1])
+        theta = self.bijector.forward(tf.reshape(z, [-1, self.dim]))
+        features = tf.broadcast_to(features, [tf.shape(theta)[0], features.shape[0]])
+        return tf.reshape(self.network.log_ratio_of_features(theta, features), tf.shape(z)[:-1])
 
     def posterior(self, x):
         return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))

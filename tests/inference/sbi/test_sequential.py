@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from deepcosmo.inference import sbi
+
+PRIOR = tfp.distributions.Independent(tfp.distributions.Uniform([-1.0, -1.0], 1.0), 1)
+X, NOISE = np.array([0.4, 0.97], "float32"), 0.03
+
+
+class Simulator:
+    """x = theta + noise; keeps what it was asked for."""
+
+    def __init__(self):
+        self.theta = []
+
+    def __call__(self, theta, seed):
+        self.theta.append(theta)
+        return theta + NOISE * tf.random.stateless_normal(theta.shape, seed)
+
+
+def check(posterior, simulator, rounds):
+    draws = posterior.sample(5000, seed=1)
+    exact = tfp.distributions.TruncatedNormal(X, NOISE, -1.0, 1.0).sample(20_000, seed=[0, 1]).numpy()
+    assert np.all(np.abs(draws) <= 1)
+    np.testing.assert_array_less(np.abs(draws.mean(0) - exact.mean(0)), 0.3 * exact.std(0))
+    np.testing.assert_allclose(draws.std(0), exact.std(0), rtol=0.25)
+    assert [len(theta) for theta in simulator.theta] == [400] * rounds
+    first, last = (np.mean(np.abs(simulator.theta[i] - X).max(1) < 5 * NOISE) for i in (0, -1))
+    assert first < 0.05 and last > 0.3  # simulations go where they are needed
+
+
+def test_truncated_rounds_of_npe():
+    simulator = Simulator()
+    posterior = sbi.sequential(simulator, PRIOR, X, rounds=3, simulations_per_round=400, settings={"progress": False})
+    check(posterior, simulator, 3)
+
+
+@pytest.mark.slow
+def test_rounds_of_likelihood():
+    simulator = Simulator()
+    posterior = sbi.sequential(simulator, PRIOR, X, method="NLE", rounds=2, simulations_per_round=400,
+                               settings={"progress": False})  # fmt: skip
+    check(posterior, simulator, 2)
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="method must be one of NPE, NLE; got 'ABC'"):
+        sbi.sequential(Simulator(), PRIOR, X, method="ABC")
+    with pytest.raises(ValueError, match="got 0 and 1000"):
+        sbi.sequential(Simulator(), PRIOR, X, rounds=0)
