@@ -14,9 +14,9 @@ __all__ = ["RatioEstimator"]
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class RatioEstimator(ProbabilisticModel):
-    """ln p(x | y) / p(x) of parameters y and data x, up to no constant, by contrastive ratio estimation.
+    """ln p(x | y) / p(x) of parameters y and data x, by contrastive ratio estimation.
 
-    NRE-C (Miller, Weniger & Forre 2022, arXiv:2210.06170): for each x a classifier chooses among `contrasts` + 1
+    NRE-C (Miller, Weniger & Forré 2022, arXiv:2210.06170): for each x a classifier chooses among `contrasts` + 1
     hypotheses: each of the parameters of this many simulations made x, or none of them did. Unlike that of choosing
     among parameters alone, the ratio is normalised for every x. `fit(x, y)` after `adapt(x, y)`.
 
