@@ -66,9 +66,9 @@ class Estimator(abc.ABC):
         """
         settings = Training(**settings)
         theta, x = simulations.checked(theta, x, self.prior, invalid)
-        gaps = bool(np.isnan(x).any())
+        self._gaps = bool(np.isnan(x).any())
         self._x_shape = x.shape[1:]
-        self._fit(theta, self._compressed(x), settings=settings, seed=seed, gaps=gaps)
+        self._fit(theta, self._compressed(x), settings=settings, seed=seed, gaps=self._gaps)
         self._adapt_typical(x)
         return self
 
@@ -161,7 +161,6 @@ class NPE(_OfFeatures):
 
     def _fit(self, theta, x, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
-        self._gaps = gaps
         z = self.bijector.inverse(theta).numpy()
         make = functools.partial(PreparedDensity, dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
                                  compressor=self._trained_along, options=self.options)  # fmt: skip
@@ -193,12 +192,11 @@ class NLE(Estimator):
     def _fit(self, theta, x, *, settings, seed, gaps):
         if self._trained_along is not None:
             raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
-                             "first, with sbi.compression, or use NPE")
+                             "first, or use NPE")
         if gaps:
             raise ValueError('NLE has no likelihood of data that are missing: use NPE for invalid="gaps"')
         if x.ndim != 2:
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
-        self._gaps = False
         make = functools.partial(PreparedDensity, dim=x.shape[1], x_shape=(self.dim,), density=self.density,
                                  transform_y=True, options=self.options)  # fmt: skip
         self.network, self.history = self._train(make, theta, x, settings=settings, seed=seed)
@@ -231,7 +229,6 @@ class NRE(_OfFeatures):
         super().__init__(prior, compressor=compressor, options=options)
 
     def _fit(self, theta, x, *, settings, seed, gaps):
-        self._gaps = gaps
         make = functools.partial(RatioEstimator, dim=self.dim, x_shape=x.shape[1:], gaps=gaps,
                                  compressor=self._trained_along, **(self.options or {}))  # fmt: skip
         self.network, self.history = self._train(make, x, theta, settings=settings, seed=seed)

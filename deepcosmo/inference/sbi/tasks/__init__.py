@@ -3,7 +3,8 @@
     task = TASKS["two_moons"]
     theta = task.prior.sample(10_000, seed=[0, 1])
     x = task.simulate(theta, seed=[0, 2])
-    reference = task.reference(task.observation(0), 10_000, seed=[0, 3])
+    truth, observed = task.observation(0)
+    reference = task.reference(observed, 10_000, seed=[0, 3])
 
 They are those of Lueckmann et al. 2021 (arXiv:2101.04653). Everything is batched TensorFlow: theta is (n, dim), x is
 (n, data_dim), float32.
