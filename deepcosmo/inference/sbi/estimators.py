@@ -152,6 +152,17 @@ class _OfFeatures(Estimator):
         return np.concatenate([self.network(x[i : i + 1000]).numpy() for i in range(0, len(x), 1000)])
 
 
+class _OfLikelihood(Estimator):
+    """Estimators of a likelihood or ratio, whose posteriors are sampled by chains."""
+
+    @abc.abstractmethod
+    def _log_likelihood_of(self, x):
+        """Function of unconstrained parameters z (n, dim): ln p(x | z) (n,) up to a constant, for x (1, ...)."""
+
+    def posterior(self, x):
+        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
+
+
 class NPE(_OfFeatures):
     """Neural posterior estimation: a density of the parameters given the data (Papamakarios & Murray 2016,
     arXiv:1605.06376). Its posteriors cost nothing more for each new observation.
@@ -182,7 +193,7 @@ class NPE(_OfFeatures):
         return (self.network.log_prob_of_features(self.bijector.inverse(theta), features) + change).numpy()
 
 
-class NLE(Estimator):
+class NLE(_OfLikelihood):
     """Neural likelihood estimation: a density of the data given the parameters (Papamakarios, Sterratt & Murray 2019,
     arXiv:1805.07226), which Hamiltonian Monte Carlo turns into posteriors.
 
@@ -211,15 +222,12 @@ class NLE(Estimator):
         x = tf.broadcast_to(x, [tf.shape(features)[0], len(x)])
         return tf.reshape(self.network.log_prob_of_features(x, features), tf.shape(z)[:-1])
 
-    def posterior(self, x):
-        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
-
     def _log_likelihood_of(self, x):
         x = tf.constant(x[0])
         return lambda z: self.log_likelihood(z, x)
 
 
-class NRE(_OfFeatures):
+class NRE(_OfFeatures, _OfLikelihood):
     """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
 
     Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
@@ -238,9 +246,6 @@ class NRE(_OfFeatures):
         theta = self.bijector.forward(tf.reshape(z, [-1, self.dim]))
         features = tf.broadcast_to(features, [tf.shape(theta)[0], features.shape[0]])
         return tf.reshape(self.network.log_ratio_of_features(theta, features), tf.shape(z)[:-1])
-
-    def posterior(self, x):
-        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
 
     def _log_likelihood_of(self, x):
         features = self.network(x)[0]
