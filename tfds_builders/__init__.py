@@ -6,5 +6,16 @@ from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as Kappa
 from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
 from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import Builder as LensingPairs
 from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import LensingPairsConfig
+from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import Builder as LensingSbi
+from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import LensingSBIConfig
 
-__all__ = ["CosmosStamps", "CosmosStampsConfig", "KappaMaps", "KappaMapsConfig", "LensingPairs", "LensingPairsConfig"]
+__all__ = [
+    "CosmosStamps",
+    "CosmosStampsConfig",
+    "KappaMaps",
+    "KappaMapsConfig",
+    "LensingPairs",
+    "LensingPairsConfig",
+    "LensingSBIConfig",
+    "LensingSbi",
+]

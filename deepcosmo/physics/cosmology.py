@@ -259,7 +259,10 @@ def nonlinear_power(cosmology, k, z):
 
 
 def _nonlinear_scale(delta, d2, dtype):
-    """ln R of sigma(R) = 1 in Gaussian spheres, effective slope and curvature there, each (..., nz)."""
+    """ln R of sigma(R) = 1 in Gaussian spheres, effective slope and curvature there, each (..., nz).
+
+    Where nothing is nonlinear, R is 2 kpc, and halofit's power that of linear theory.
+    """
     log_k = tf.cast(_LOG_K, dtype)
 
     def moments(log_r):
@@ -277,9 +280,10 @@ def _nonlinear_scale(delta, d2, dtype):
     log_r = tf.stop_gradient(tf.gather(grid, tf.clip_by_value(above - 1, 0, 47)))
     for _ in range(3):
         value, slope, _ = moments(log_r)
-        log_r = tf.stop_gradient(log_r + (target - value) / slope)
+        log_r = tf.stop_gradient(tf.clip_by_value(log_r + (target - value) / slope, grid[0], grid[-1]))
     value, slope, curvature = moments(log_r)
-    log_r = log_r + (target - value) / tf.stop_gradient(slope)  # exact already: this step carries the gradient
+    step = (target - value) / tf.stop_gradient(slope)  # zero already, but it carries the gradient
+    log_r += tf.where(target < table[..., :1], step, tf.zeros_like(step))
     value, slope, curvature = moments(log_r)
     return log_r, -3.0 - slope, -curvature
 

@@ -8,7 +8,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["gaussian_maps", "lognormal_maps", "measured_power"]
+__all__ = ["gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
+
+_LOWEST = -0.9  # correlation of log-normal fields, over the product of their shifts
 
 
 def multipoles(shape, pixel_scale):
@@ -32,34 +34,75 @@ def on_modes(c_ell, ell, shape, pixel_scale):
 
     ell^2 C(ell) is linear in ln ell, and C(ell) constant outside of the given ell (n_ell,); `pixel_scale` in arcmin.
     """
+    return _unfolded(_on_quadrant(c_ell, ell, shape, pixel_scale), shape[0])
+
+
+# An isotropic spectrum is known from a quarter of its modes, those of wavenumbers (0 to rows // 2, 0 to columns // 2),
+# and so is its Fourier transform, which is one of cosines.
+
+
+def _on_quadrant(c_ell, ell, shape, pixel_scale):
+    """C(ell) at the modes of one quadrant, (..., rows // 2 + 1, columns // 2 + 1); 0 for the mean."""
     ell = np.asarray(ell, float)
-    modes = np.clip(multipoles(shape, pixel_scale), ell[0], ell[-1])
+    exact = multipoles(shape, pixel_scale)[: shape[0] // 2 + 1]
+    modes = np.clip(exact, ell[0], ell[-1])
     place = np.interp(np.log(modes), np.log(ell), np.arange(len(ell)))
     left = np.minimum(place.astype(int), len(ell) - 2)
     right = tf.cast(place - left, c_ell.dtype)
     scaled = c_ell * tf.cast(ell**2, c_ell.dtype)
     power = (1.0 - right) * tf.gather(scaled, left, axis=-1) + right * tf.gather(scaled, left + 1, axis=-1)
-    return power * tf.cast(np.where(multipoles(shape, pixel_scale) > 0, 1.0, 0.0) / modes**2, c_ell.dtype)
+    return power * tf.cast(np.where(exact > 0, 1.0, 0.0) / modes**2, c_ell.dtype)
 
 
-def _realised(power, shape, pixel_scale, seed):
-    """Gaussian maps whose modes have the covariance `power` (..., bins, bins, rows, half columns)."""
-    matrices = tf.einsum("...ijyx->...yxij", power)
-    # rounding must not spoil spectra that are nearly dependent, nor the mean, which has no power
-    largest = tf.reduce_max(tf.linalg.diag_part(matrices), -1)[..., None, None]
-    bins = matrices.shape[-1]
-    floor = tf.where(largest > 0, 1e-6 * largest, tf.ones_like(largest))
-    root = tf.linalg.cholesky(matrices + floor * tf.eye(bins, dtype=matrices.dtype))
-    root = tf.where(largest > 0, root, tf.zeros_like(root))
-    pixels = tf.concat([tf.shape(power)[:-4], [bins], shape], 0)
-    white = tf.random.stateless_normal(pixels, seed, dtype=power.dtype)
-    root = tf.cast(root, _complex(power.dtype))
-    modes = tf.einsum("...yxij,...jyx->...iyx", root, tf.signal.rfft2d(white))
-    return tf.signal.irfft2d(modes, shape) * np.degrees(60) / pixel_scale
+def _unfolded(quadrant, rows):
+    """All modes (..., rows, n) of a spectrum (..., rows // 2 + 1, n)."""
+    return tf.concat([quadrant, tf.reverse(quadrant[..., 1 : (rows + 1) // 2, :], [-2])], -2)
 
 
-def _complex(dtype):
-    return "complex128" if dtype == tf.float64 else "complex64"
+def _cosines(n, dtype):
+    """The transform of symmetric arrays of length n, by their first n // 2 + 1 values: a matrix."""
+    k = np.arange(n // 2 + 1)
+    return tf.constant(multiplicity(n) * np.cos(2 * np.pi * np.outer(k, k) / n), dtype)
+
+
+def _transformed(quadrant, shape):
+    """Fourier transform of a symmetric array by quadrants of both; its own inverse but for the number of pixels."""
+    rows, columns = (_cosines(n, quadrant.dtype) for n in shape)
+    return rows @ quadrant @ tf.transpose(columns)
+
+
+def _root(power):
+    """Cholesky factor over the bins of spectra (..., bins, bins, y, x).
+
+    Correlations of logarithms need not be those of any field, nor rounded spectra that are nearly dependent: no bin
+    takes more from another than is left of its own variance, so that the variance at least is always right.
+    """
+    variances = tf.einsum("...iiyx->...iyx", power)
+    largest = tf.reduce_max(variances, -3, keepdims=True)
+    floor = 1e-6 * tf.where(largest > 0, largest, tf.ones_like(largest))
+    columns = []
+    for i in range(power.shape[-4]):
+        most = tf.sqrt(tf.maximum(variances, floor))
+        column = tf.clip_by_value(power[..., i, :, :, :] / most[..., i : i + 1, :, :], -most, most)
+        column = tf.concat([tf.zeros_like(column[..., :i, :, :]), column[..., i:, :, :]], -3)
+        columns.append(tf.where(largest > 0, column, tf.zeros_like(column)))
+        power = power - columns[-1][..., :, None, :, :] * columns[-1][..., None, :, :, :]
+        variances = variances - tf.square(columns[-1])
+    return tf.stack(columns, -3)
+
+
+def _coloured(white, root, pixel_scale):
+    """Maps (..., bins, rows, columns) from white noise of the same shape; the root is that of a quadrant's spectra."""
+    shape = list(white.shape[-2:])
+    root, modes = tf.cast(_unfolded(root, shape[0]), white.dtype), tf.signal.rfft2d(white)
+    modes = tf.reduce_sum(tf.cast(root, modes.dtype) * modes[..., None, :, :, :], -3)
+    return tf.signal.irfft2d(modes, shape) * tf.cast(np.degrees(60) / pixel_scale, white.dtype)
+
+
+def _white(c_ell, shape, seed):
+    pixels = tf.concat([tf.shape(c_ell)[:-2], shape], 0)
+    white = tf.random.stateless_normal(pixels, seed, dtype=c_ell.dtype)
+    return tf.ensure_shape(white, [*c_ell.shape[:-2], *shape])
 
 
 def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
@@ -76,7 +119,8 @@ def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
         (..., bins, rows, columns), of mean 0.
     """
     c_ell = tf.convert_to_tensor(c_ell)
-    return _realised(on_modes(c_ell, ell, shape, pixel_scale), list(shape), pixel_scale, seed)
+    root = _root(_on_quadrant(c_ell, ell, shape, pixel_scale))
+    return _coloured(_white(c_ell, shape, seed), root, pixel_scale)
 
 
 def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
@@ -88,20 +132,36 @@ def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
 
     Returns:
         (..., bins, rows, columns). Their two-point function on the pixels is that of `c_ell`, exactly where a
-        Gaussian field can give it; skewness is (exp(s) + 2) sqrt(exp(s) - 1), s = ln(1 + var / shift^2).
+        Gaussian field can give it; skewness is (exp(s) + 2) sqrt(exp(s) - 1), s = ln(1 + var / shift^2). No field that
+        is log-normal has correlations below minus the product of two shifts; those below 0.9 of it count as that.
     """
-    c_ell, shape = tf.convert_to_tensor(c_ell), list(shape)
+    c_ell = tf.convert_to_tensor(c_ell)
+    return lognormal_from_white(_white(c_ell, shape, seed), c_ell, ell, shift, pixel_scale=pixel_scale)
+
+
+def lognormal_from_white(white, c_ell, ell, shift, *, pixel_scale):
+    """As `lognormal_maps`, from white noise (..., bins, rows, columns): differentiable in it and in all else.
+
+    Maps have the precision of the noise; spectra may be of a higher one.
+    """
+    shape = list(white.shape[-2:])
+    c_ell = tf.convert_to_tensor(c_ell)
     shift = tf.cast(shift, c_ell.dtype)
     area = np.radians(pixel_scale / 60) ** 2
-    power = on_modes(c_ell, ell, shape, pixel_scale) / area  # of unnormalised modes, per pixel
-    complex_type = _complex(c_ell.dtype)
-    correlation = tf.signal.irfft2d(tf.cast(power, complex_type), shape)
-    product = (shift[..., :, None] * shift[..., None, :])[..., None, None]
-    gaussian = tf.math.log1p(correlation / product)
-    variance = tf.linalg.diag_part(gaussian[..., 0, 0])[..., None, None]
-    power = tf.math.real(tf.signal.rfft2d(gaussian)) * area
-    maps = _realised(tf.cast(power, c_ell.dtype), shape, pixel_scale, seed)
-    return shift[..., None, None] * (tf.exp(maps - 0.5 * variance) - 1.0)
+    bins = white.shape[-3]
+    first, second = np.tril_indices(bins)  # a pair of bins once, not twice
+    pair = np.zeros((bins, bins), int)
+    pair[first, second] = pair[second, first] = np.arange(len(first))
+    flat = tf.reshape(c_ell, tf.concat([tf.shape(c_ell)[:-3], [bins**2, len(ell)]], 0))
+    c_ell = tf.gather(flat, first * bins + second, axis=-2)
+    correlation = _transformed(_on_quadrant(c_ell, ell, shape, pixel_scale), shape) / (area * np.prod(shape))
+    product = tf.gather(shift, first, axis=-1) * tf.gather(shift, second, axis=-1)
+    gaussian = tf.math.log1p(tf.maximum(correlation / product[..., None, None], _LOWEST))
+    power = tf.gather(_transformed(gaussian, shape) * area, pair, axis=-3)
+    logarithm = _coloured(white, _root(power), pixel_scale)
+    variance = tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)[..., None, None]
+    kappa = tf.exp(logarithm - tf.cast(0.5 * variance, white.dtype)) - 1.0
+    return tf.cast(shift, white.dtype)[..., None, None] * kappa
 
 
 def measured_power(maps, *, pixel_scale, edges):

@@ -1,0 +1,161 @@
+"""The data set `lensing_sbi`: tomographic convergence maps as a survey sees them, and the cosmology behind each."""
+
+import dataclasses
+import functools
+import warnings
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
+
+__all__ = ["Builder", "LensingSBIConfig"]
+
+BATCH = 16  # universes that are simulated together; a batch has a seed of its own
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(kw_only=True)
+class LensingSBIConfig(tfds.core.BuilderConfig):
+    """Which survey, and how much of it.
+
+    Attributes:
+        survey: "lsst_y10" or "lsst_y10_small", a function of `deepcosmo.physics.lensing_survey`.
+        train, validation, test: number of maps; multiples of 16.
+        scores: whether joint scores are simulated, too. Maps then come with one realisation of the noise.
+        shifts: "table" or "sbi_lens", as of `LensingSurvey`.
+    """
+
+    survey: str = "lsst_y10"
+    train: int = 20_000
+    validation: int = 1024
+    test: int = 2048
+    scores: bool = False
+    shifts: str = "table"
+
+    def __post_init__(self):
+        if self.survey not in ("lsst_y10", "lsst_y10_small"):
+            raise ValueError(f"survey must be lsst_y10 or lsst_y10_small; got {self.survey!r}")
+        for split in SPLITS:
+            if getattr(self, split) % BATCH or getattr(self, split) <= 0:
+                raise ValueError(f"{split} must be a multiple of {BATCH}; got {getattr(self, split)}")
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Maps and parameters that are drawn from the prior, each map with parameters of its own.
+
+    `info.features` are those on disk. `tfds.load` and `as_dataset` yield besides the `map`, which is `kappa` with
+    noise: another in each pass for training examples, always the same for others. Configurations with scores have
+    their `map` on disk, and no `kappa`.
+
+    Args:
+        seed: of the noise of training examples.
+        **kwargs: those of `tfds.core.DatasetBuilder`.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+    BUILDER_CONFIGS = [
+        LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
+        LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", description="64 x 64 pixels, two parameters."),
+        LensingSBIConfig(name="lsst_y10_scores", scores=True, train=4096, validation=512, test=512,
+                         description="As lsst_y10, with joint scores."),
+        LensingSBIConfig(name="lsst_y10_small_scores", survey="lsst_y10_small", scores=True,
+                         description="As lsst_y10_small, with joint scores."),
+    ]  # fmt: skip
+    DEFAULT_BUILDER_CONFIG_NAME = "lsst_y10_small"
+
+    def __init__(self, *, seed=0, **kwargs):
+        self._seed, self._beam = seed, False
+        super().__init__(**kwargs)
+        self._original_state.update(seed=seed)  # what an unpickled builder is made from
+
+    @functools.cached_property
+    def survey(self):
+        """The `LensingSurvey` that is simulated."""
+        return _survey(self.builder_config.survey, self.builder_config.shifts)
+
+    def _info(self):
+        def maps(dtype):
+            encoding = tfds.features.Encoding.BYTES
+            return tfds.features.Tensor(shape=self.survey.shape, dtype=dtype, encoding=encoding)
+
+        parameters = tfds.features.Tensor(shape=(len(self.survey.parameters),), dtype=np.float32)
+        features = {"theta": parameters, "number": np.int64}
+        if self.builder_config.scores:
+            features |= {"map": maps(np.float32), "score": parameters}
+        else:
+            features["kappa"] = maps(np.float16)
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _generate_splits(self, dl_manager, download_config):
+        self._beam = bool(download_config.beam_runner or download_config.beam_options)
+        return super()._generate_splits(dl_manager, download_config)
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split):
+        config = self.builder_config
+        batches = [(split, i) for i in range(getattr(config, split) // BATCH)]
+        if self._beam:
+            beam = tfds.core.lazy_imports.apache_beam
+            return beam.Create(batches) | beam.Reshuffle() | beam.FlatMap(_examples, config=config)
+        return (example for batch in batches for example in _examples(batch, config))
+
+    def _as_dataset(self, split, decoders=None, read_config=None, shuffle_files=False):
+        stored = super()._as_dataset(split, decoders, read_config, shuffle_files)
+        spec = stored.element_spec
+        if "kappa" not in spec or "number" not in spec or spec["kappa"].dtype == tf.string:
+            return stored
+        passes = tf.data.Dataset.random(self._seed, rerandomize_each_iteration=True)
+        return tf.data.Dataset.zip(stored, passes).map(self._observed, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _observed(self, stored, random):
+        """An example as it is yielded: training examples look different each time, others always the same."""
+        number = tf.cast(stored["number"], tf.int32)
+        training = number % len(SPLITS) == SPLITS.index("train")
+        seed = tf.random.fold_in(tf.stack([number, 0]), tf.where(training, random, -1))
+        return {**stored, "map": self.survey.observe(tf.cast(stored["kappa"], tf.float32), seed)}
+
+    def _should_cache_ds(self, split, shuffle_files, read_config):
+        return False  # the noise would be cached, too
+
+
+@functools.cache
+def _survey(name, shifts):
+    from deepcosmo.physics import lensing_survey
+
+    return getattr(lensing_survey, name)(shifts=shifts)
+
+
+@functools.cache
+def _simulator(name, shifts, scores):
+    """Compiled: seed int32[2] -> dict of a batch."""
+    survey = _survey(name, shifts)
+    prior = survey.prior()
+
+    @tf.function(autograph=False)
+    def simulate(seed):
+        to_theta, to_map = tf.unstack(tf.random.split(seed, 2))
+        theta = prior.sample(BATCH, seed=to_theta)
+        if scores:
+            maps, score = survey.score(theta, to_map)
+            return {"theta": theta, "map": maps, "score": score}
+        kappa = survey.convergence(theta, survey.latent(BATCH, to_map))
+        return {"theta": theta, "kappa": tf.cast(kappa, tf.float16)}
+
+    return simulate
+
+
+def _examples(batch, config):
+    """Examples of one batch: (key, features). Universes that no maps can be made of are left out, and told of."""
+    split, i = batch
+    arrays = _simulator(config.survey, config.shifts, config.scores)(tf.constant([SPLITS.index(split), i]))
+    arrays = {name: value.numpy() for name, value in arrays.items()}
+    good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
+    for theta in arrays["theta"][~good]:
+        warnings.warn(f"{split}: no map of the universe {theta}: NaN or infinite, and left out", stacklevel=1)
+    for j in np.flatnonzero(good):
+        place = BATCH * i + int(j)
+        example = {name: value[j] for name, value in arrays.items()}
+        yield f"{place:07d}", {**example, "number": len(SPLITS) * place + SPLITS.index(split)}
