@@ -11,6 +11,8 @@ _FILES = {
     "NSF": "flows",
     "RealNVP": "flows",
     "MDN": "mdn",
+    "MapCompressor": "map_posterior",
+    "MapPosterior": "map_posterior",
     "PreparedDensity": "prepared",
     "RatioEstimator": "ratio",
     "Regression": "regression",

@@ -144,11 +144,18 @@ def lognormal_from_white(white, c_ell, ell, shift, *, pixel_scale):
 
     Maps have the precision of the noise; spectra may be of a higher one.
     """
-    shape = list(white.shape[-2:])
-    c_ell = tf.convert_to_tensor(c_ell)
+    shift = tf.convert_to_tensor(shift)
+    root, variance = _lognormal_root(c_ell, ell, shift, list(white.shape[-2:]), pixel_scale)
+    logarithm = _coloured(white, root, pixel_scale)
+    kappa = tf.exp(logarithm - tf.cast(0.5 * variance, white.dtype)[..., None, None]) - 1.0
+    return tf.cast(shift, white.dtype)[..., None, None] * kappa
+
+
+def _lognormal_root(c_ell, ell, shift, shape, pixel_scale):
+    """`_root` of the logarithm of log-normal maps, and its variance (..., bins)."""
+    c_ell, bins = tf.convert_to_tensor(c_ell), shift.shape[-1]
     shift = tf.cast(shift, c_ell.dtype)
     area = np.radians(pixel_scale / 60) ** 2
-    bins = white.shape[-3]
     first, second = np.tril_indices(bins)  # a pair of bins once, not twice
     pair = np.zeros((bins, bins), int)
     pair[first, second] = pair[second, first] = np.arange(len(first))
@@ -158,10 +165,21 @@ def lognormal_from_white(white, c_ell, ell, shift, *, pixel_scale):
     product = tf.gather(shift, first, axis=-1) * tf.gather(shift, second, axis=-1)
     gaussian = tf.math.log1p(tf.maximum(correlation / product[..., None, None], _LOWEST))
     power = tf.gather(_transformed(gaussian, shape) * area, pair, axis=-3)
-    logarithm = _coloured(white, _root(power), pixel_scale)
-    variance = tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)[..., None, None]
-    kappa = tf.exp(logarithm - tf.cast(0.5 * variance, white.dtype)) - 1.0
-    return tf.cast(shift, white.dtype)[..., None, None] * kappa
+    return _root(power), tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)
+
+
+def lognormal_response(c_ell, ell, shift, *, shape, pixel_scale):
+    """What log-normal maps are of the white noise they are made from, as far as the logarithm is linear.
+
+    Arguments as of `lognormal_maps`.
+
+    Returns:
+        Matrices over the bins for each mode of `tf.signal.rfft2d`, (..., rows, columns // 2 + 1, bins, bins).
+    """
+    shift = tf.convert_to_tensor(shift)
+    root, _ = _lognormal_root(c_ell, ell, shift, list(shape), pixel_scale)
+    root *= tf.cast(shift, root.dtype)[..., :, None, None, None] * np.degrees(60) / pixel_scale
+    return tf.einsum("...ijyx->...yxij", _unfolded(root, shape[0]))
 
 
 def measured_power(maps, *, pixel_scale, edges):

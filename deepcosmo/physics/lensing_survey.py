@@ -177,6 +177,12 @@ class LensingSurvey:
         )
         return tf.einsum("...byx->...yxb", kappa)
 
+    def response(self, theta):
+        """What maps are of the latent white noise, to first order, as of `fields.lognormal_response`."""
+        ell = _multipoles(self.pixels, self.width)
+        return fields.lognormal_response(self.power(theta, ell), ell, self.shift(theta),
+                                         shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)
+
     def latent(self, n, seed):
         """White noise (n, bins, rows, columns), float32."""
         return tf.random.stateless_normal([n, self.bins, self.pixels, self.pixels], seed)

@@ -1,4 +1,4 @@
-"""Stateless augmentation of batches of `cosmos_stamps`: functions of (batch, seed) for `Stage.augment`."""
+"""Stateless augmentation of images, most of it of `cosmos_stamps`: functions of (batch, seed) for `Stage.augment`."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,7 +6,16 @@ import tensorflow as tf
 from deepcosmo.physics.fields import multiplicity
 from deepcosmo.physics.galaxies import acs_noise_power, sample_noise
 
-__all__ = ["fainter", "irregular", "noisier", "observe", "signal_to_noise", "subpixel_shift", "symmetries"]
+__all__ = [
+    "fainter",
+    "irregular",
+    "noisier",
+    "observe",
+    "signal_to_noise",
+    "subpixel_shift",
+    "symmetries",
+    "torus_symmetries",
+]
 
 
 def signal_to_noise(clean, noise_std):
@@ -111,3 +120,12 @@ def subpixel_shift(batch, seed, *, largest=1.0, images=("clean", "image")):
     rotation = tf.complex(tf.cos(phase), tf.sin(phase))
     moved = {name: tf.signal.irfft2d(tf.signal.rfft2d(batch[name]) * rotation, [size, size]) for name in images}
     return {**batch, **moved}
+
+
+def torus_symmetries(maps, seed):
+    """Periodic maps (batch, n, n, channels), moved by whole pixels, flipped and turned, the whole batch in one way."""
+    to_turn, to_move = tf.unstack(tf.random.split(seed, 2))
+    flip, transpose = tf.unstack(tf.random.stateless_uniform((2,), to_turn) < 0.5)
+    maps = tf.roll(maps, tf.random.stateless_uniform((2,), to_move, 0, maps.shape[1], tf.int32), [1, 2])
+    maps = tf.cond(flip, lambda: tf.reverse(maps, [1]), lambda: maps)
+    return tf.cond(transpose, lambda: tf.transpose(maps, (0, 2, 1, 3)), lambda: maps)
