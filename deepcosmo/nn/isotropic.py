@@ -90,7 +90,7 @@ class IsotropicFilters(keras.layers.Layer):
         self._hats = (hats * ((cycles > 0) & (cycles < size / 2))[..., None]).astype("float32")
 
     def build(self, input_shape=None):
-        # bands of random width and place; white noise of unit variance keeps it
+        # bands of random width and place; white noise keeps about its variance
         rng = np.random.default_rng(int(keras.random.randint((), 0, 2**31 - 1)))
         centre = rng.uniform(0, self.nodes - 1, self.filters)
         width = rng.uniform(1, 3, self.filters)

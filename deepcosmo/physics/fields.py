@@ -196,12 +196,21 @@ def measured_power(maps, *, pixel_scale, edges):
     maps = tf.convert_to_tensor(maps)
     rows, columns = maps.shape[-2:]
     select, ell = _selection(rows, columns, float(pixel_scale), tuple(map(float, edges)))
-    f = tf.signal.rfft2d(maps)
-    f = tf.reshape(f, tf.concat([tf.shape(f)[:-2], [select.shape[1]]], 0))
+    f = _flat(tf.signal.rfft2d(maps))
     products = tf.math.real(f[..., :, None, :] * tf.math.conj(f[..., None, :, :]))
     scale = np.radians(pixel_scale / 60) ** 2 / (rows * columns)
     spectra = tf.einsum("...ijm,nm->...ijn", products, tf.cast(select * scale, products.dtype))
     return ell, spectra
+
+
+def mean_in_bands(modes, shape, pixel_scale, edges):
+    """Means (..., n) of an array of modes (..., rows, columns // 2 + 1) over the bins of `measured_power`."""
+    select, _ = _selection(*shape, float(pixel_scale), tuple(map(float, edges)))
+    return tf.linalg.matmul(_flat(modes), tf.cast(select, modes.dtype), transpose_b=True)
+
+
+def _flat(modes):
+    return tf.reshape(modes, tf.concat([tf.shape(modes)[:-2], [modes.shape[-2] * modes.shape[-1]]], 0))
 
 
 @functools.lru_cache(maxsize=2)

@@ -139,6 +139,10 @@ class LensingSurvey:
         omega_c, omega_b, sigma_8, h, n_s, w_0 = values
         return Cosmology(omega_c=omega_c, omega_b=omega_b, h=h, n_s=n_s, sigma_8=sigma_8, w_0=w_0)
 
+    def multipoles(self):
+        """Multipoles (48,) between which spectra are interpolated; all modes of the maps lie between them."""
+        return _multipoles(self.pixels, self.width)
+
     def power(self, theta, ell):
         """Angular power spectra of the convergence without noise (..., bins, bins, n_ell), steradian."""
         return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0)
@@ -171,7 +175,7 @@ class LensingSurvey:
         Returns:
             (..., rows, columns, bins), in the precision of the white noise.
         """
-        ell = _multipoles(self.pixels, self.width)
+        ell = self.multipoles()
         kappa = fields.lognormal_from_white(
             white, self.power(theta, ell), ell, self.shift(theta), pixel_scale=self.pixel_scale
         )
@@ -179,7 +183,7 @@ class LensingSurvey:
 
     def response(self, theta):
         """What maps are of the latent white noise, to first order, as of `fields.lognormal_response`."""
-        ell = _multipoles(self.pixels, self.width)
+        ell = self.multipoles()
         return fields.lognormal_response(self.power(theta, ell), ell, self.shift(theta),
                                          shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)
 
@@ -242,7 +246,6 @@ def _lsst_bins(bins):
 
 @functools.cache
 def _multipoles(pixels, width):
-    """48 multipoles, which all modes of the maps lie between."""
     lowest = 2 * np.pi / np.radians(width)
     return np.geomspace(lowest, lowest * pixels / np.sqrt(2), 48)
 

@@ -1,0 +1,109 @@
+"""How good posteriors of cosmology given convergence maps are: densities, calibration, symmetry, figures of merit."""
+
+import numpy as np
+import tensorflow as tf
+
+from deepcosmo.inference.power_spectrum import PowerSpectrum
+from deepcosmo.metrics.calibration import calibration
+from deepcosmo.metrics.two_sample import c2st
+from deepcosmo.training import Metric
+
+__all__ = ["fiducial_maps", "figure_of_merit", "lensing_posterior_metrics", "turns"]
+
+_DRAWS = 500  # of the posterior of each map, for calibration
+_FIDUCIAL = 64  # maps at the fiducial cosmology
+_COMPARED = 3  # of these with power spectra, which take minutes
+
+
+def turns(maps):
+    """The eight flips and quarter turns of square maps (n, n, channels): (8, n, n, channels)."""
+    quarter = [np.rot90(maps, k) for k in range(4)]
+    return np.stack([*quarter, *(np.flip(v, 0) for v in quarter)])
+
+
+def figure_of_merit(samples, columns):
+    """1 / sqrt(det covariance) of two columns of samples (n, dim)."""
+    return float(np.linalg.det(np.cov(np.asarray(samples, float)[:, columns].T)) ** -0.5)
+
+
+def fiducial_maps(survey, n, seed):
+    """n maps at the fiducial cosmology, (n, rows, columns, bins)."""
+    seeds = [tf.constant([seed, i], tf.int32) for i in range(n)]
+    return np.concatenate([survey.sample(tf.constant(survey.fiducial)[None], s) for s in seeds])
+
+
+def _summaries(model, maps):
+    return np.concatenate([model.compress(maps[i : i + 32]).numpy() for i in range(0, len(maps), 32)])
+
+
+def _s_8(survey, samples):
+    """S_8 = sigma_8 sqrt(Omega_m / 0.3) of parameters (..., 6)."""
+    omega_c, omega_b, sigma_8 = (samples[..., survey.parameters.index(n)] for n in ("omega_c", "omega_b", "sigma_8"))
+    return sigma_8 * np.sqrt((omega_c + omega_b) / 0.3)
+
+
+def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, full_field=None, references=None):
+    """Measures a `MapPosterior` of all six parameters.
+
+    Args:
+        model: the model.
+        survey: the `LensingSurvey` it is for.
+        batches: iterable of (maps, theta) that training never saw.
+        split: their name.
+        seed: int, of maps at the fiducial cosmology and of draws.
+        progress: wraps an iterable in a progress bar.
+        full_field: samples (n, 6) of the full-field posterior of the first fiducial map, if there are any.
+        references: dict, name of a figure -> what to hold it against.
+
+    Returns:
+        List of `Metric`.
+    """
+    theta, summaries = [], []
+    for maps, true in progress(batches):
+        theta.append(np.asarray(true))
+        summaries.append(model.compress(maps).numpy())
+    theta, summaries = np.concatenate(theta), np.concatenate(summaries)
+    samples = model.sample_of_summaries(_DRAWS, summaries, seed=seed).numpy()
+    truth = model.log_prob_of_summaries(theta, summaries).numpy()
+    drawn = np.stack([model.log_prob_of_summaries(draw, summaries).numpy() for draw in samples])
+    found = calibration(theta, samples, log_prob=(truth, drawn), seed=seed)
+    p_values, covered = found.p_values(), found.coverage([0.68, 0.95])
+
+    fiducial = fiducial_maps(survey, _FIDUCIAL, seed)
+    turned = [_summaries(model, turns(maps)) for maps in fiducial[:16]]
+    posteriors = [model.sample_of_summaries(4000, s, seed=seed).numpy() for s in turned]
+    moved = np.array([np.abs(p.mean(0) - p.mean((0, 1))).max(0) / p.std((0, 1)) for p in posteriors])
+    draws = model.sample_of_summaries(4000, _summaries(model, fiducial), seed=seed).numpy()
+    widths = {name: draws[..., i].std(0) for i, name in enumerate(survey.parameters)}
+    widths["S_8"] = _s_8(survey, draws).std(0)
+
+    pairs = {"(omega_c, sigma_8)": [0, 2], "(omega_c, w_0)": [0, 5]}
+    power = PowerSpectrum(survey, progress=False)
+    classical = [power.sample(4000, maps, seed=seed) for maps in progress(fiducial[:_COMPARED])]
+    gains = {name: np.array([figure_of_merit(draws[:, i], columns) / figure_of_merit(old, columns)
+                             for i, old in enumerate(classical)]) for name, columns in pairs.items()}  # fmt: skip
+
+    error = truth.std() / np.sqrt(len(truth))
+    figures = [("log-density of the true parameters [nats]", truth.mean(), error, len(truth))]
+    if full_field is not None:
+        size = min(len(full_field), len(draws))
+        figures.append(("C2ST against the full-field posterior of a fiducial map",
+                        c2st(full_field[:size], draws[:size, 0]), None, size))  # fmt: skip
+    for name in ("omega_c", "sigma_8", "w_0", "S_8"):
+        figures.append((f"sigma({name}) at the fiducial cosmology", widths[name].mean(),
+                        widths[name].std() / np.sqrt(_FIDUCIAL), _FIDUCIAL))  # fmt: skip
+    for name, gain in gains.items():
+        figures.append((f"figure of merit {name} over that of power spectra", gain.mean(),
+                        gain.std(ddof=1) / np.sqrt(len(gain)), len(gain)))  # fmt: skip
+    figures.append(("largest change of a posterior mean by flips and quarter turns [sigma]", moved.max(), None, 16))
+    for i, name in enumerate(survey.parameters):
+        figures.append((f"p-value of the ranks of {name}", p_values["ranks"][i], None, len(theta)))
+    figures += [("p-value of TARP", p_values["tarp"], None, len(theta)),
+                ("p-value of the ranks by density", p_values["density"], None, len(theta))]  # fmt: skip
+    figures += [(f"truths within {100 * level:.0f}% regions of highest density [%]", 100 * share,
+                 100 * np.sqrt(level * (1 - level) / len(theta)), len(theta))
+                for level, share in zip((0.68, 0.95), covered["density"], strict=True)]  # fmt: skip
+    references = references or {}
+    return [Metric(name=name, value=float(value), error=None if error is None else float(error),
+                   reference=references.get(name), split=split, size=size)
+            for name, value, error, size in figures]  # fmt: skip

@@ -1,0 +1,149 @@
+"""The tomographic survey: its sources, shifts, maps, and derivatives."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import tensorflow as tf
+from conftest import shared
+
+from deepcosmo.physics import lensing_survey
+from deepcosmo.physics.lensing_survey import LensingSurvey, lsst_y10, lsst_y10_small
+
+SMALL = lsst_y10_small(pixels=32)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Columns Omega_m, sigma_8, w_0, bin, shift; its axes are (sigma_8, Omega_m, w_0, bin)."""
+    return np.load(shared("theory/lognormal_shifts_LSSTY10_om_s8_w_bin.npy"))
+
+
+def parameters(omega_m, sigma_8, w_0):
+    """(n, 6) with these."""
+    theta = np.tile(lsst_y10().fiducial.astype(float), (len(omega_m), 1))
+    theta[:, 0], theta[:, 2], theta[:, 5] = omega_m - theta[:, 1], sigma_8, w_0
+    return theta
+
+
+def test_noise_and_sources_are_those_of_lsst():
+    survey = lsst_y10()
+    assert survey.noise_std == pytest.approx(0.0477, abs=5e-5)
+    assert survey.pixel_scale == pytest.approx(2.34, abs=0.005)
+    z, n_z = survey.sources()
+    numbers = np.trapezoid(n_z, z)
+    np.testing.assert_allclose(numbers, 0.2, rtol=0.05)  # scatter moves some across the edges
+    assert numbers.sum() == pytest.approx(1.0, abs=2e-3)
+    assert np.all(np.diff(n_z @ z / n_z.sum(1)) > 0.15)
+
+
+def test_prior_is_that_of_the_benchmark():
+    prior = lsst_y10().prior()
+    draws = prior.sample(20_000, seed=[1, 2]).numpy()
+    assert draws[:, 0].min() > 0
+    assert draws[:, 5].min() > -2 and draws[:, 5].max() < -0.3
+    for column, mean, scatter in ((1, 0.0492, 0.006), (2, 0.831, 0.14), (3, 0.6727, 0.063), (4, 0.9645, 0.08)):
+        assert abs(draws[:, column].mean() - mean) < 4 * scatter / np.sqrt(20_000)
+        assert draws[:, column].std() == pytest.approx(scatter, rel=4 / np.sqrt(40_000))
+
+
+def test_shifts_are_those_of_the_table(table):
+    rows = table.reshape(-1, 5, 5)
+    fitted = lsst_y10().shift(parameters(*rows[:, 0, :3].T)).numpy()
+    np.testing.assert_allclose(fitted, rows[..., 4], rtol=3e-3)
+
+
+def test_shifts_of_the_benchmark_are_looked_up_as_it_does(table):
+    """By a look-up of its own: linear, at u n - 0.5, and with the first two axes taken for each other."""
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.uniform(0.15, 0.6, 50), rng.uniform(0.6, 1.1, 50), rng.uniform(-1.8, -0.5, 50)])
+    low, high = table[0, 0, 0, 0, :3], table[-1, -1, -1, 0, :3]
+    places = [(v - a) / (b - a) * 8 - 0.5 for v, a, b in zip(values, low, high, strict=True)]
+    expected = np.stack([scipy.ndimage.map_coordinates(table[..., i, 4], places, order=1, mode="nearest")
+                         for i in range(5)], -1)  # fmt: skip
+    # which is linear between the nodes of the table, where the fit is smooth
+    np.testing.assert_allclose(lsst_y10(shifts="sbi_lens").shift(parameters(*values)), expected, rtol=0.015)
+
+
+def test_shifts_at_the_fiducial_cosmology():
+    """They grow with Omega_m and hardly with sigma_8, as the convergence of an empty line of sight does."""
+    survey = lsst_y10()
+    np.testing.assert_allclose(survey.shift(survey.fiducial), [0.00527, 0.01527, 0.02878, 0.04977, 0.0977], rtol=2e-3)
+    theta = parameters(np.array([0.3, 0.33, 0.3]), np.array([0.8, 0.8, 0.88]), np.full(3, -1.0))
+    shift = survey.shift(theta).numpy()
+    assert np.all(shift[1] / shift[0] > 1.03)
+    assert np.all(np.abs(shift[2] / shift[0] - 1) < 0.02)
+
+
+def test_a_batch_is_its_maps_one_by_one():
+    theta = SMALL.prior().sample(3, seed=[1, 2])
+    white = SMALL.latent(3, [3, 4])
+    together = SMALL.convergence(theta, white).numpy()
+    for i in range(3):
+        one = SMALL.convergence(theta[i], white[i])
+        np.testing.assert_allclose(one, together[i], rtol=1e-4, atol=1e-6)
+    seen = SMALL.sample(theta, tf.constant([5, 6])).numpy()
+    assert seen.shape == (3, 32, 32, 5) and seen.dtype == np.float32
+    np.testing.assert_array_equal(seen, SMALL.sample(theta, tf.constant([5, 6])))
+    assert np.all(together.min((1, 2)) > -SMALL.shift(theta).numpy())
+
+
+def test_all_of_the_prior_has_maps():
+    survey = lsst_y10(pixels=64)
+    theta = survey.prior().sample(128, seed=[5, 6])
+    assert np.isfinite(survey.convergence(theta, survey.latent(128, [1, 2]))).all()
+
+
+def test_gradients_are_those_of_finite_differences():
+    survey = lsst_y10(pixels=16)
+    theta, white = survey.fiducial.astype(float), tf.cast(survey.latent(1, [1, 2])[0], tf.float64)
+    data = survey.observe(survey.convergence(theta, white), [3, 4])
+
+    def log_likelihood(theta, white):
+        return survey.log_likelihood(data, survey.convergence(theta, white))
+
+    t, w = tf.constant(theta), white
+    with tf.GradientTape() as tape:
+        tape.watch([t, w])
+        value = log_likelihood(t, w)
+    by_theta, by_white = tape.gradient(value, [t, w])
+    for i in range(6):
+        step = np.eye(6)[i] * 1e-5
+        difference = (log_likelihood(theta + step, white) - log_likelihood(theta - step, white)) / 2e-5
+        assert float(by_theta[i]) == pytest.approx(float(difference), rel=2e-3, abs=1e-3)
+    direction = np.random.default_rng(0).normal(size=white.shape)
+    up, down = (log_likelihood(theta, white + sign * 1e-5 * direction) for sign in (1, -1))
+    difference = (up - down) / 2e-5
+    assert float(tf.reduce_sum(by_white * direction)) == pytest.approx(float(difference), rel=1e-4)
+
+
+def test_scores_vanish_on_average():
+    """At fixed parameters; their mean over 512 maps within four of its errors."""
+    theta = tf.tile(tf.constant(SMALL.fiducial)[None], [64, 1])
+    scores = np.concatenate([SMALL.score(theta, tf.constant([1, i]))[1] for i in range(8)])
+    error = scores.std(0) / np.sqrt(len(scores))
+    assert np.all(np.abs(scores.mean(0)) < 4 * error)
+    assert np.all(error > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shifts": "other"}, "shifts must be one of table, sbi_lens"),
+        ({"bins": 3}, "5 bins; got bins=3"),
+        ({"parameters": ("omega_c", "a_s")}, "parameters must be some of omega_c"),
+    ],
+)
+def test_bad_surveys(options, message):
+    with pytest.raises(ValueError, match=message):
+        LensingSurvey(**options)
+
+
+def test_bad_parameters():
+    with pytest.raises(ValueError, match=r"theta must have shape \(\.\.\., 2\), omega_c, sigma_8"):
+        SMALL.shift(np.zeros((3, 6)))
+
+
+def test_bins_hold_equal_numbers_without_scatter():
+    z = np.linspace(0, 6, 2001)
+    bins = lensing_survey.tomographic_bins(z, lensing_survey.smail(z), 4, 1e-6)
+    np.testing.assert_allclose(np.trapezoid(bins, z), 0.25, rtol=2e-2)

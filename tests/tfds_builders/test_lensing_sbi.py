@@ -1,0 +1,84 @@
+"""The data set `lensing_sbi`: what is in it, noise that is fresh in training only, scores, splits."""
+
+import pickle
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from deepcosmo.physics.lensing_survey import lsst_y10_small
+from tfds_builders import LensingSBIConfig
+
+SIZES = {"train": 32, "validation": 16, "test": 16}
+PLAIN = LensingSBIConfig(name="tiny", survey="lsst_y10_small", **SIZES)
+SCORES = LensingSBIConfig(name="tiny_scores", survey="lsst_y10_small", scores=True, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def builder(folder):
+    builder = tfds.builder("lensing_sbi", config=PLAIN, data_dir=folder)
+    builder.download_and_prepare()
+    return builder
+
+
+def examples(dataset):
+    return {int(example["number"]): example for example in tfds.as_numpy(dataset)}
+
+
+def test_maps_and_their_parameters(builder):
+    survey, seen = lsst_y10_small(), set()
+    for split, count in SIZES.items():
+        found = examples(builder.as_dataset(split=split))
+        assert len(found) == count
+        for number, example in found.items():
+            assert set(example) == {"theta", "kappa", "map", "number"}
+            assert example["map"].shape == survey.shape and example["theta"].shape == (2,)
+            noise = example["map"] - example["kappa"]
+            assert noise.std() == pytest.approx(survey.noise_std, rel=5 / np.sqrt(2 * noise.size))
+            seen.add((number, *example["theta"]))
+    assert len({row[0] for row in seen}) == len({row[1] for row in seen}) == sum(SIZES.values())
+
+
+def test_a_map_is_that_of_its_parameters(builder):
+    """The variance of maps follows sigma_8 and Omega_m."""
+    rows = examples(builder.as_dataset(split="train")).values()
+    predicted = [np.log(row["theta"][1] * (row["theta"][0] + 0.05)) for row in rows]
+    assert np.corrcoef(predicted, [np.log(row["kappa"].astype(float).std()) for row in rows])[0, 1] > 0.9
+
+
+def test_noise_is_fresh_in_training_alone(builder):
+    for split in SIZES:
+        dataset = builder.as_dataset(split=split)
+        first, second = examples(dataset), examples(dataset)
+        fresh = [np.abs(first[n]["map"] - second[n]["map"]).max() > 0 for n in first]
+        assert all(fresh) if split == "train" else not any(fresh)
+        again = examples(pickle.loads(pickle.dumps(builder)).as_dataset(split=split))
+        assert all(np.array_equal(first[n]["map"], again[n]["map"]) for n in first)
+
+
+def test_two_builds_are_the_same(builder, tmp_path):
+    other = tfds.builder("lensing_sbi", config=PLAIN, data_dir=tmp_path)
+    other.download_and_prepare()
+    first, second = (examples(b.as_dataset(split="validation")) for b in (builder, other))
+    assert all(np.array_equal(first[n]["kappa"], second[n]["kappa"]) for n in first)
+
+
+def test_scores(folder):
+    """One realisation of the noise, and the derivative of its likelihood, whose mean is zero for the prior's draws."""
+    builder = tfds.builder("lensing_sbi", config=SCORES, data_dir=folder)
+    builder.download_and_prepare()
+    rows = list(examples(builder.as_dataset(split="train")).values())
+    assert set(rows[0]) == {"theta", "map", "score", "number"}
+    scores = np.stack([row["score"] for row in rows])
+    assert scores.shape == (32, 2) and np.isfinite(scores).all() and np.all(scores.std(0) > 1)
+
+
+@pytest.mark.parametrize(("option", "value"), [("survey", "euclid"), ("train", 20), ("test", 0)])
+def test_bad_configurations(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        LensingSBIConfig(name="bad", **{option: value})
