@@ -16,7 +16,7 @@ from deepcosmo.physics import fields
 __all__ = ["PowerSpectrum"]
 
 _BATCH = 16
-_ROUNDS, _PROPOSALS = 3, 3000  # of importance sampling
+_ROUNDS, _PROPOSALS = 3, 2000  # of importance sampling
 
 
 class PowerSpectrum:
@@ -65,7 +65,7 @@ class PowerSpectrum:
 
     def expected(self, theta):
         """What `measure` gives on average for parameters (n, dim): signal and noise, (n, pairs * bands)."""
-        parts = [self._expected(tf.constant(theta[i : i + 256], tf.float64)) for i in range(0, len(theta), 256)]
+        parts = [self._expected(tf.constant(theta[i : i + 32], tf.float64)) for i in range(0, len(theta), 32)]
         return np.concatenate(parts)
 
     def _expected(self, theta):

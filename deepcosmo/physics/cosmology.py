@@ -193,7 +193,7 @@ def _shape(p, k):
 
 
 def _power_today(p):
-    """Delta^2(k) of the linear density today at the k of `_LOG_K`, (..., 1, 1, nk), and the amplitude of `_shape`."""
+    """Delta^2(k) of the linear density today at the k of `_LOG_K`, (..., 1, nk), and the amplitude of `_shape`."""
     k = tf.exp(p.tensor(_LOG_K))
     shape = _shape(p, k)
     delta = k**3 * shape / (2 * np.pi**2)
@@ -258,34 +258,44 @@ def nonlinear_power(cosmology, k, z):
     return 2 * np.pi**2 / k**3 * (quasilinear + halo)
 
 
+_LOG_R = np.linspace(np.log(2e-3), np.log(30.0), 193)  # Mpc: where the variance in spheres is tabulated
+
+
 def _nonlinear_scale(delta, d2, dtype):
     """ln R of sigma(R) = 1 in Gaussian spheres, effective slope and curvature there, each (..., nz).
 
     Where nothing is nonlinear, R is 2 kpc, and halofit's power that of linear theory.
     """
-    log_k = tf.cast(_LOG_K, dtype)
-
-    def moments(log_r):
-        """ln sigma^2 today and its first two derivatives in ln R, at log_r (..., nz)."""
-        x = tf.exp(2.0 * (log_k + log_r[..., None]))
-        terms = _STEP * delta * tf.exp(-x)
-        s0, s1, s2 = (tf.reduce_sum(terms * weight, -1) for weight in (1.0, -2.0 * x, 4.0 * x * (x - 1.0)))
-        slope = s1 / s0
-        return tf.math.log(s0), slope, s2 / s0 - slope**2
+    # ln sigma^2 today and its first two derivatives in ln R, (..., radii)
+    x = tf.cast(np.exp(2.0 * (_LOG_K + _LOG_R[:, None])), dtype)
+    terms = _STEP * delta * tf.exp(-x)
+    s0, s1, s2 = (tf.reduce_sum(terms * weight, -1) for weight in (1.0, -2.0 * x, 4.0 * x * (x - 1.0)))
+    slope = s1 / s0
+    value = tf.math.log(s0)
+    table = tf.stack([value, slope, s2 / s0 - slope**2], -1)
+    highest, lowest = value[..., :1], value[..., -1:]
 
     target = -tf.math.log(d2)  # ln sigma^2 today of the scale that is nonlinear at z
-    grid = tf.cast(np.linspace(np.log(2e-3), np.log(30.0), 48), dtype)
-    table, _, _ = moments(grid)
-    above = tf.reduce_sum(tf.cast(table[..., None, :] > target[..., None], tf.int32), -1)
-    log_r = tf.stop_gradient(tf.gather(grid, tf.clip_by_value(above - 1, 0, 47)))
-    for _ in range(3):
-        value, slope, _ = moments(log_r)
-        log_r = tf.stop_gradient(tf.clip_by_value(log_r + (target - value) / slope, grid[0], grid[-1]))
-    value, slope, curvature = moments(log_r)
-    step = (target - value) / tf.stop_gradient(slope)  # zero already, but it carries the gradient
-    log_r += tf.where(target < table[..., :1], step, tf.zeros_like(step))
-    value, slope, curvature = moments(log_r)
-    return log_r, -3.0 - slope, -curvature
+    above = tf.reduce_sum(tf.cast(value[..., None, :] > target[..., None], tf.int32), -1)
+    cell = tf.clip_by_value(above - 1, 0, len(_LOG_R) - 2)
+    left, right = (tf.one_hot(cell + i, len(_LOG_R), dtype=dtype) @ table for i in (0, 1))
+    h = _LOG_R[1] - _LOG_R[0]
+
+    def interpolated(i, u):
+        """Column i of the table and its derivative, by cubics with the right derivatives, at u of a cell."""
+        a, b, da, db = left[..., i], right[..., i], h * left[..., i + 1], h * right[..., i + 1]
+        c2, c3 = 3.0 * (b - a) - 2.0 * da - db, 2.0 * (a - b) + da + db
+        return a + u * (da + u * (c2 + u * c3)), (da + u * (2.0 * c2 + 3.0 * u * c3)) / h
+
+    u = tf.zeros_like(target)
+    for _ in range(4):
+        value, derivative = interpolated(0, u)
+        u = tf.stop_gradient(tf.clip_by_value(u + (target - value) / (h * derivative), 0.0, 1.0))
+    value, derivative = interpolated(0, u)
+    step = (target - value) / tf.stop_gradient(h * derivative)  # zero already, but it carries the gradient
+    u += tf.where((target < highest) & (target > lowest), step, tf.zeros_like(step))
+    slope, curvature = interpolated(1, u)
+    return tf.gather(tf.cast(_LOG_R, dtype), cell) + h * u, -3.0 - slope, -curvature
 
 
 # ---- weak lensing

@@ -200,8 +200,8 @@ class LensingSurvey:
     def sample(self, theta, seed):
         """Maps as the survey sees them, (n, rows, columns, bins) float32, one for each row of theta (n, parameters).
 
-        Universes that no such map can be made of are NaN: those without enough dark energy for an expansion from the
-        big bang until today, or of a shape of which halofit knows nothing.
+        There are maps for all of the prior, but where Omega_m is small and sigma_8 large no log-normal field has the
+        correlations that halofit asks for: see `fields.lognormal_maps`.
         """
         to_field, to_noise = tf.unstack(tf.random.split(seed, 2))
         theta = tf.convert_to_tensor(theta)

@@ -37,7 +37,7 @@ def test_posterior_is_the_exact_one(spectra):
     moments = [scipy.integrate.trapezoid(density * grid**k, grid) for k in range(3)]
     mean = moments[1] / moments[0]
     std = np.sqrt(moments[2] / moments[0] - mean**2)
-    # of 3000 proposals most count, and draws repeat them: at least 1000 effective samples
+    # of 2000 proposals most count, and draws repeat them: at least 1000 effective samples
     assert abs(samples.mean() - mean) < 4 * std / np.sqrt(1000)
     assert abs(samples.std() / std - 1) < 4 / np.sqrt(2 * 1000)
     np.testing.assert_array_equal(samples, spectra.sample(4000, maps, seed=3)[:, 0])

@@ -71,7 +71,7 @@ def test_shifts_at_the_fiducial_cosmology():
     theta = parameters(np.array([0.3, 0.33, 0.3]), np.array([0.8, 0.8, 0.88]), np.full(3, -1.0))
     shift = survey.shift(theta).numpy()
     assert np.all(shift[1] / shift[0] > 1.03)
-    assert np.all(np.abs(shift[2] / shift[0] - 1) < 0.02)
+    assert np.all(np.abs(shift[2] / shift[0] - 1) < 0.04)
 
 
 def test_a_batch_is_its_maps_one_by_one():

@@ -52,9 +52,14 @@ def moved(batch, seed):
     return augment.torus_symmetries(maps, seed), theta
 
 
-def adam(total_steps):
-    rate = keras.optimizers.schedules.CosineDecay(0.0, total_steps, warmup_target=2e-3, warmup_steps=200)
+def adam(steps, rate, warmup):
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=rate, warmup_steps=warmup)
     return keras.optimizers.AdamW(rate, weight_decay=1e-3, clipnorm=10.0)
+
+
+def stage(name, epochs, optimizer):
+    return Stage(name=name, data=pairs, augment=moved, optimizer=optimizer, epochs=epochs, batch_size=32, ema=0.995,
+                 shuffle=512, steps_per_epoch=250)  # fmt: skip
 
 
 def evaluate(posterior, progress):
@@ -81,8 +86,10 @@ RECIPE = Recipe(
     summary="Posterior of six cosmological parameters given tomographic convergence maps of LSST Y10.",
     dataset="lensing_sbi/lsst_y10:1.0.0",
     model=model,
-    stages=(Stage(name="maps", data=pairs, augment=moved, optimizer=adam, epochs=24, batch_size=32, ema=0.995,
-                  shuffle=512, steps_per_epoch=250),),  # fmt: skip
+    stages=(
+        stage("maps", 13, lambda steps: adam(6000, 2e-3, 200)),
+        stage("cooling", 5, lambda steps: adam(steps, 1e-3, 25)),
+    ),
     evaluate=evaluate,
     golden=golden_arrays,
     seed=SEED,
