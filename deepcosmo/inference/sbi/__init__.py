@@ -14,6 +14,7 @@ _FILES = {
     "Ensemble": "ensemble",
     "TASKS": "tasks",
     "Training": "training",
+    "load": "saving",
     "sequential": "rounds",
 }
 

@@ -6,17 +6,16 @@
 """
 
 import abc
-import functools
 import warnings
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from deepcosmo.inference.sbi import simulations
+from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
 from deepcosmo.inference.sbi.support import unconstraining
-from deepcosmo.inference.sbi.training import Training, train
+from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
 from deepcosmo.models.ratio import RatioEstimator
 from deepcosmo.nn.linear_fit import LinearFit
@@ -46,7 +45,8 @@ class Estimator(abc.ABC):
         self.prior, self.bijector = prior, unconstraining(prior)
         self.dim = int(prior.event_shape[0])
         self.density, self.compressor, self.options = density, compressor, options
-        self.network, self.history, self._typical = None, [], None
+        self.network, self.history = None, []
+        self._along, self._typical, self._sampler = False, None, None
 
     def fit(self, theta, x, *, seed=0, invalid="raise", **settings):
         """Trains a new network on simulations.
@@ -66,10 +66,12 @@ class Estimator(abc.ABC):
         """
         settings = Training(**settings)
         theta, x = simulations.checked(theta, x, self.prior, invalid)
-        self._gaps = bool(np.isnan(x).any())
-        self._x_shape = x.shape[1:]
-        self._fit(theta, self._compressed(x), settings=settings, seed=seed, gaps=self._gaps)
+        self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
+        self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
+        compressed = self._compressed(x)
+        self._fit(theta, compressed, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
         self._adapt_typical(x)
+        self._sampler = None  # of the network before
         return self
 
     @abc.abstractmethod
@@ -80,28 +82,19 @@ class Estimator(abc.ABC):
     def posterior(self, x):
         """The posterior given the observation x, an array of the shape of one simulation."""
 
-    def _train(self, make, x, y, *, settings, seed):
-        """The model that `make()` creates, trained by `fit(x, y)`, and its history."""
-        keras.utils.set_random_seed(seed)  # of the weights, which every copy shall have
-        first = make()
-        first.adapt(x, y)
-        weights = first.get_weights()
+    def save(self, path):
+        """Writes the trained estimator to one file, for `sbi.load(path, prior)`."""
+        from deepcosmo.inference.sbi import saving
 
-        def model():
-            network = make()
-            network.set_weights(weights)
-            return network
+        saving.save(self, path)
 
-        return train(model, x, y, settings=settings, seed=seed, jit_compile=first.supports_xla)
-
-    @property
-    def _trained_along(self):
-        """The compressor, if it is trained together with the density."""
-        return self.compressor if self.compressor is not None and self.compressor.trainable_weights else None
+    def _own_compressor(self):
+        """A copy of the compressor for a network that it is trained along with, or None."""
+        return copied(self.compressor) if self._along else None
 
     def _compressed(self, x):
         """x, or its summaries by a compressor that is trained already."""
-        if self.compressor is None or self._trained_along is not None:
+        if self.compressor is None or self._along:
             return x
         return np.asarray(self.compressor.predict(x, verbose=0))
 
@@ -156,11 +149,30 @@ class _OfLikelihood(Estimator):
     """Estimators of a likelihood or ratio, whose posteriors are sampled by chains."""
 
     @abc.abstractmethod
-    def _log_likelihood_of(self, x):
-        """Function of unconstrained parameters z (n, dim): ln p(x | z) (n,) up to a constant, for x (1, ...)."""
+    def _data(self, x):
+        """What the network makes of data (m, ...) that are checked and compressed: vectors (m, n)."""
+
+    @abc.abstractmethod
+    def _log_likelihood(self, network, theta, data):
+        """ln p(x | theta) up to a constant (n,), for parameters (n, dim) and rows (n, ...) of `_data`."""
+
+    def _chains(self):
+        """The sampler of this network, compiled once for all observations."""
+        if self._sampler is None:
+            network = self.network  # posteriors keep theirs when another one is trained
+            self._sampler = Sampler(self.prior, self.bijector,
+                                    lambda theta, data: self._log_likelihood(network, theta, data))
+        return self._sampler
 
     def posterior(self, x):
-        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
+        return SampledPosterior(self._chains(), self._data(self._observed(x)))
+
+    def sample(self, n, x, *, seed):
+        """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them.
+
+        Fewer chains for each than those of `posterior`: warns if they have not mixed.
+        """
+        return self._chains().sample_many(n, self._data(self._compressed(np.asarray(x, "float32"))), seed=seed)
 
 
 class NPE(_OfFeatures):
@@ -173,9 +185,12 @@ class NPE(_OfFeatures):
     def _fit(self, theta, x, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
         z = self.bijector.inverse(theta).numpy()
-        make = functools.partial(PreparedDensity, dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
-                                 compressor=self._trained_along, options=self.options)  # fmt: skip
-        self.network, self.history = self._train(make, x, z, settings=settings, seed=seed)
+
+        def make():
+            return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
+                                   compressor=self._own_compressor(), options=self.options)  # fmt: skip
+
+        self.network, self.history = trained(make, x, z, settings=settings, seed=seed)
 
     def posterior(self, x):
         return AmortizedPosterior(self.prior, self.bijector, self.network, self.network(self._observed(x))[0])
@@ -201,30 +216,29 @@ class NLE(_OfLikelihood):
     """
 
     def _fit(self, theta, x, *, settings, seed, gaps):
-        if self._trained_along is not None:
+        if self._along:
             raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
                              "first, or use NPE")
         if gaps:
             raise ValueError('NLE has no likelihood of data that are missing: use NPE for invalid="gaps"')
         if x.ndim != 2:
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
-        make = functools.partial(PreparedDensity, dim=x.shape[1], x_shape=(self.dim,), density=self.density,
-                                 transform_y=True, options=self.options)  # fmt: skip
-        self.network, self.history = self._train(make, theta, x, settings=settings, seed=seed)
+
+        def make():
+            return PreparedDensity(dim=x.shape[1], x_shape=(self.dim,), density=self.density, transform_y=True,
+                                   options=self.options)  # fmt: skip
+
+        self.network, self.history = trained(make, theta, x, settings=settings, seed=seed)
 
     def _summaries(self, x):
         x = tf.constant(self._compressed(x))
         return self.network.scale_y(x)[0].numpy()
 
-    def log_likelihood(self, z, x):
-        """ln p(x | theta(z)) in nats (...), for unconstrained parameters z (..., dim) and one x (n,)."""
-        features = self.network(self.bijector.forward(tf.reshape(z, [-1, self.dim])))
-        x = tf.broadcast_to(x, [tf.shape(features)[0], len(x)])
-        return tf.reshape(self.network.log_prob_of_features(x, features), tf.shape(z)[:-1])
+    def _data(self, x):
+        return tf.constant(x)
 
-    def _log_likelihood_of(self, x):
-        x = tf.constant(x[0])
-        return lambda z: self.log_likelihood(z, x)
+    def _log_likelihood(self, network, theta, data):
+        return network.log_prob_of_features(data, network(theta))
 
 
 class NRE(_OfFeatures, _OfLikelihood):
@@ -237,16 +251,14 @@ class NRE(_OfFeatures, _OfLikelihood):
         super().__init__(prior, compressor=compressor, options=options)
 
     def _fit(self, theta, x, *, settings, seed, gaps):
-        make = functools.partial(RatioEstimator, dim=self.dim, x_shape=x.shape[1:], gaps=gaps,
-                                 compressor=self._trained_along, **(self.options or {}))  # fmt: skip
-        self.network, self.history = self._train(make, x, theta, settings=settings, seed=seed)
+        def make():
+            return RatioEstimator(dim=self.dim, x_shape=x.shape[1:], gaps=gaps, compressor=self._own_compressor(),
+                                  **(self.options or {}))  # fmt: skip
 
-    def log_ratio(self, z, features):
-        """ln p(x | theta(z)) / p(x) (...), for unconstrained parameters z (..., dim) and features (n,) of one x."""
-        theta = self.bijector.forward(tf.reshape(z, [-1, self.dim]))
-        features = tf.broadcast_to(features, [tf.shape(theta)[0], features.shape[0]])
-        return tf.reshape(self.network.log_ratio_of_features(theta, features), tf.shape(z)[:-1])
+        self.network, self.history = trained(make, x, theta, settings=settings, seed=seed)
 
-    def _log_likelihood_of(self, x):
-        features = self.network(x)[0]
-        return lambda z: self.log_ratio(z, features)
+    def _data(self, x):
+        return self.network(x)
+
+    def _log_likelihood(self, network, theta, data):
+        return network.log_ratio_of_features(theta, data)
