@@ -16,6 +16,7 @@ _FILES = {
     "Training": "training",
     "load": "saving",
     "sequential": "rounds",
+    "train_compressor": "compression",
 }
 
 __all__ = sorted(_FILES)
