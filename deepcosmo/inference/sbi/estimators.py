@@ -18,6 +18,7 @@ from deepcosmo.inference.sbi.support import unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
 from deepcosmo.models.ratio import RatioEstimator
+from deepcosmo.models.scored import Scored
 from deepcosmo.nn.linear_fit import LinearFit
 
 __all__ = ["NLE", "NPE", "NRE", "Estimator"]
@@ -48,12 +49,14 @@ class Estimator(abc.ABC):
         self.network, self.history = None, []
         self._along, self._typical, self._sampler = False, None, None
 
-    def fit(self, theta, x, *, seed=0, invalid="raise", **settings):
+    def fit(self, theta, x, *, scores=None, seed=0, invalid="raise", **settings):
         """Trains a new network on simulations.
 
         Args:
             theta: parameters (n, dim).
             x: data (n, ...) of these parameters: vectors, or arrays whose last axis are channels, with a compressor.
+            scores: gradients in theta of ln p(x, latent variables | theta) (n, dim), of a differentiable simulator: the
+                logarithm of the density is trained to have the right slope, too, so that fewer simulations do.
             seed: int; same seed, same network.
             invalid: what to do with NaN and infinite values: "raise", "drop", or "gaps" where NaN means "not measured".
             settings: fields of `Training`, such as `batch_size`, `patience`, `validation`, `strategy`, `progress`.
@@ -62,21 +65,30 @@ class Estimator(abc.ABC):
             This estimator.
 
         Raises:
-            ValueError: theta and x of different length or wrong shape, NaN or infinite values, impossible parameters.
+            ValueError: theta, x or scores of different length or wrong shape, NaN or infinite values, impossible
+                parameters.
         """
         settings = Training(**settings)
-        theta, x = simulations.checked(theta, x, self.prior, invalid)
+        theta, x, scores = simulations.checked(theta, x, self.prior, invalid, scores)
         self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
         self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
         compressed = self._compressed(x)
-        self._fit(theta, compressed, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
+        self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
         self._adapt_typical(x)
         self._sampler = None  # of the network before
         return self
 
     @abc.abstractmethod
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         """Trains `network`, writes `history`."""
+
+    def _trained(self, make, x, y, scores, log_density, *, parameters, settings, seed):
+        """As `trained`; with scores, those of `log_density`, in the parameters that are "x" or "y", count."""
+        if scores is None:
+            return trained(make, x, y, settings=settings, seed=seed)
+        model, history = trained(lambda: Scored(make(), log_density, parameters=parameters, dim=self.dim), x,
+                                 np.concatenate([y, scores], -1), settings=settings, seed=seed)
+        return model.network, history
 
     @abc.abstractmethod
     def posterior(self, x):
@@ -182,7 +194,7 @@ class NPE(_OfFeatures):
     Arguments as of `Estimator`.
     """
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
         z = self.bijector.inverse(theta).numpy()
 
@@ -190,7 +202,21 @@ class NPE(_OfFeatures):
             return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
                                    compressor=self._own_compressor(), options=self.options)  # fmt: skip
 
-        self.network, self.history = trained(make, x, z, settings=settings, seed=seed)
+        self.network, self.history = self._trained(
+            make, x, z, self._scores_of_posterior(z, scores), PreparedDensity.log_prob_of_features, parameters="y",
+            settings=settings, seed=seed)  # fmt: skip
+
+    def _scores_of_posterior(self, z, scores):
+        """Gradients in unconstrained parameters z (n, dim) of the logarithm of likelihood times prior, if any."""
+        if scores is None:
+            return None
+        z = tf.constant(z)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            theta = self.bijector.forward(z)
+            change = self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+            value = tf.reduce_sum(theta * scores, -1) + self.prior.log_prob(theta) + change
+        return tape.gradient(value, z).numpy()
 
     def posterior(self, x):
         return AmortizedPosterior(self.prior, self.bijector, self.network, self.network(self._observed(x))[0])
@@ -215,7 +241,7 @@ class NLE(_OfLikelihood):
     Data must be vectors, or have a compressor that is trained already. Arguments as of `Estimator`.
     """
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         if self._along:
             raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
                              "first, or use NPE")
@@ -228,7 +254,9 @@ class NLE(_OfLikelihood):
             return PreparedDensity(dim=x.shape[1], x_shape=(self.dim,), density=self.density, transform_y=True,
                                    options=self.options)  # fmt: skip
 
-        self.network, self.history = trained(make, theta, x, settings=settings, seed=seed)
+        self.network, self.history = self._trained(
+            make, theta, x, scores, PreparedDensity.log_prob_of_features, parameters="x", settings=settings, seed=seed
+        )
 
     def _summaries(self, x):
         x = tf.constant(self._compressed(x))
@@ -250,12 +278,14 @@ class NRE(_OfFeatures, _OfLikelihood):
     def __init__(self, prior, *, compressor=None, options=None):
         super().__init__(prior, compressor=compressor, options=options)
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         def make():
             return RatioEstimator(dim=self.dim, x_shape=x.shape[1:], gaps=gaps, compressor=self._own_compressor(),
                                   **(self.options or {}))  # fmt: skip
 
-        self.network, self.history = trained(make, x, theta, settings=settings, seed=seed)
+        self.network, self.history = self._trained(
+            make, x, theta, scores, RatioEstimator.log_ratio_of_features, parameters="y", settings=settings, seed=seed
+        )
 
     def _data(self, x):
         return self.network(x)
