@@ -8,6 +8,7 @@
 from deepcosmo._lazy import members
 
 _FILES = {
+    "APT": "estimators",
     "NLE": "estimators",
     "NPE": "estimators",
     "NRE": "estimators",

@@ -16,12 +16,13 @@ from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
 from deepcosmo.inference.sbi.support import unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
+from deepcosmo.models.atomic import Atomic
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
 from deepcosmo.models.ratio import RatioEstimator
 from deepcosmo.models.scored import Scored
 from deepcosmo.nn.linear_fit import LinearFit
 
-__all__ = ["NLE", "NPE", "NRE", "Estimator"]
+__all__ = ["APT", "NLE", "NPE", "NRE", "Estimator"]
 
 
 class Estimator(abc.ABC):
@@ -197,14 +198,14 @@ class NPE(_OfFeatures):
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
         z = self.bijector.inverse(theta).numpy()
-
-        def make():
-            return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
-                                   compressor=self._own_compressor(), options=self.options)  # fmt: skip
-
+        scores = self._scores_of_posterior(z, scores)
         self.network, self.history = self._trained(
-            make, x, z, self._scores_of_posterior(z, scores), PreparedDensity.log_prob_of_features, parameters="y",
+            lambda: self._density(x, gaps), x, z, scores, PreparedDensity.log_prob_of_features, parameters="y",
             settings=settings, seed=seed)  # fmt: skip
+
+    def _density(self, x, gaps):
+        return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
+                               compressor=self._own_compressor(), options=self.options)  # fmt: skip
 
     def _scores_of_posterior(self, z, scores):
         """Gradients in unconstrained parameters z (n, dim) of the logarithm of likelihood times prior, if any."""
@@ -232,6 +233,22 @@ class NPE(_OfFeatures):
         features = self.network(self._compressed(np.asarray(x, "float32")))
         change = self.bijector.inverse_log_det_jacobian(theta, event_ndims=1)
         return (self.network.log_prob_of_features(self.bijector.inverse(theta), features) + change).numpy()
+
+
+class APT(NPE):
+    """NPE from parameters of any distribution that covers the posterior, by the loss of `Atomic`.
+
+    Arguments as of `Estimator`.
+    """
+
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
+        if scores is not None:
+            raise ValueError("APT has no use for scores: give them to NPE, NLE or NRE")
+        z = self.bijector.inverse(theta)
+        log_prior = self.prior.log_prob(theta) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+        model, self.history = trained(lambda: Atomic(self._density(x, gaps)), x,
+                                      np.concatenate([z, log_prior[:, None]], -1), settings=settings, seed=seed)
+        self.network = model.network
 
 
 class NLE(_OfLikelihood):

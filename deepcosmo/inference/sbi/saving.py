@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 from deepcosmo.inference.sbi.ensemble import Ensemble
-from deepcosmo.inference.sbi.estimators import NLE, NPE, NRE
+from deepcosmo.inference.sbi.estimators import APT, NLE, NPE, NRE
 from deepcosmo.inference.sbi.training import copied
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.training.checkpoint import write_atomically
 
 __all__ = ["load", "save"]
 
-KINDS = {"NPE": NPE, "NLE": NLE, "NRE": NRE}
+KINDS = {"NPE": NPE, "APT": APT, "NLE": NLE, "NRE": NRE}
 WEIGHTS = "matrix", "bias", "factor", "inverse"  # of `LinearFit`
 DRAWS = 100  # of the prior, where another one would show
 

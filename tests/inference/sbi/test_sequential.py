@@ -24,6 +24,7 @@ def check(posterior, simulator, rounds):
     draws = posterior.sample(5000, seed=1)
     exact = tfp.distributions.TruncatedNormal(X, NOISE, -1.0, 1.0).sample(20_000, seed=[0, 1]).numpy()
     assert np.all(np.abs(draws) <= 1)
+    print((draws.mean(0)-exact.mean(0))/exact.std(0), draws.std(0)/exact.std(0), [np.mean(np.abs(t - X).max(1) < 5 * NOISE) for t in simulator.theta])
     np.testing.assert_array_less(np.abs(draws.mean(0) - exact.mean(0)), 0.3 * exact.std(0))
     np.testing.assert_allclose(draws.std(0), exact.std(0), rtol=0.25)
     assert [len(theta) for theta in simulator.theta] == [400] * rounds
@@ -31,22 +32,16 @@ def check(posterior, simulator, rounds):
     assert first < 0.05 and last > 0.3  # simulations go where they are needed
 
 
-def test_truncated_rounds_of_npe():
-    simulator = Simulator()
-    posterior = sbi.sequential(simulator, PRIOR, X, rounds=3, simulations_per_round=400, settings={"progress": False})
-    check(posterior, simulator, 3)
-
-
-@pytest.mark.slow
-def test_rounds_of_likelihood():
-    simulator = Simulator()
-    posterior = sbi.sequential(simulator, PRIOR, X, method="NLE", rounds=2, simulations_per_round=400,
+@pytest.mark.parametrize("method", ["NPE", *(pytest.param(m, marks=pytest.mark.slow) for m in ("APT", "NLE", "NRE"))])
+def test_rounds_find_a_narrow_posterior(method):
+    simulator, rounds = Simulator(), 2 if method == "NLE" else 3
+    posterior = sbi.sequential(simulator, PRIOR, X, method=method, rounds=rounds, simulations_per_round=400,
                                settings={"progress": False})  # fmt: skip
-    check(posterior, simulator, 2)
+    check(posterior, simulator, rounds)
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="method must be one of NPE, NLE; got 'ABC'"):
+    with pytest.raises(ValueError, match="method must be one of NPE, APT, NLE, NRE; got 'ABC'"):
         sbi.sequential(Simulator(), PRIOR, X, method="ABC")
     with pytest.raises(ValueError, match="got 0 and 1000"):
         sbi.sequential(Simulator(), PRIOR, X, rounds=0)
