@@ -51,8 +51,7 @@ class Ensemble:
     def sample(self, n, x, *, seed):
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
         if not isinstance(self.members[0], NPE):
-            x = np.asarray(x, "float32")
-            data = [member._data(member._compressed(x)) for member in self.members]
+            data = [member._data(member._several(x)) for member in self.members]
             return self._chains().sample_many(n, data, seed=seed)
         seeds = tf.random.split(stateless_seed(seed), len(self.members) + 1)
         chosen = tf.random.stateless_uniform([n], seeds[0], maxval=len(self.members), dtype=tf.int32).numpy()

@@ -111,10 +111,21 @@ class Estimator(abc.ABC):
             return x
         return np.asarray(self.compressor.predict(x, verbose=0))
 
-    def _observed(self, x):
-        """One observation (1, ...), checked and compressed."""
+    def _require_network(self):
         if self.network is None:
             raise RuntimeError(f"this {type(self).__name__} has no network yet: call fit(theta, x) first")
+
+    def _several(self, x):
+        """Data (m, ...), compressed."""
+        self._require_network()
+        x = np.asarray(x, "float32")
+        if x.shape[1:] != self._x_shape:
+            raise ValueError(f"data must have the shape (m, {', '.join(map(str, self._x_shape))}); got {x.shape}")
+        return self._compressed(x)
+
+    def _observed(self, x):
+        """One observation (1, ...), checked and compressed."""
+        self._require_network()
         x = np.asarray(x, "float32")
         if x.shape == (1, *self._x_shape):
             x = x[0]
@@ -185,7 +196,7 @@ class _OfLikelihood(Estimator):
 
         Fewer chains for each than those of `posterior`: warns if they have not mixed.
         """
-        return self._chains().sample_many(n, self._data(self._compressed(np.asarray(x, "float32"))), seed=seed)
+        return self._chains().sample_many(n, self._data(self._several(x)), seed=seed)
 
 
 class NPE(_OfFeatures):
@@ -224,13 +235,13 @@ class NPE(_OfFeatures):
 
     def sample(self, n, x, *, seed):
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
-        features = self.network(self._compressed(np.asarray(x, "float32")))
+        features = self.network(self._several(x))
         return self.bijector.forward(self.network.sample_of_features(n, features, seed=seed)).numpy()
 
     def log_prob(self, theta, x):
         """ln p(theta_i | x_i) in nats (m,), for theta (m, dim) and x (m, ...)."""
         theta = tf.convert_to_tensor(theta, tf.float32)
-        features = self.network(self._compressed(np.asarray(x, "float32")))
+        features = self.network(self._several(x))
         change = self.bijector.inverse_log_det_jacobian(theta, event_ndims=1)
         return (self.network.log_prob_of_features(self.bijector.inverse(theta), features) + change).numpy()
 

@@ -24,7 +24,6 @@ def check(posterior, simulator, rounds):
     draws = posterior.sample(5000, seed=1)
     exact = tfp.distributions.TruncatedNormal(X, NOISE, -1.0, 1.0).sample(20_000, seed=[0, 1]).numpy()
     assert np.all(np.abs(draws) <= 1)
-    print((draws.mean(0)-exact.mean(0))/exact.std(0), draws.std(0)/exact.std(0), [np.mean(np.abs(t - X).max(1) < 5 * NOISE) for t in simulator.theta])
     np.testing.assert_array_less(np.abs(draws.mean(0) - exact.mean(0)), 0.3 * exact.std(0))
     np.testing.assert_allclose(draws.std(0), exact.std(0), rtol=0.25)
     assert [len(theta) for theta in simulator.theta] == [400] * rounds
