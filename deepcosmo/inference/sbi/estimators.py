@@ -203,7 +203,7 @@ class NPE(_OfFeatures):
     """Neural posterior estimation: a density of the parameters given the data (Papamakarios & Murray 2016,
     arXiv:1605.06376). Its posteriors cost nothing more for each new observation.
 
-    Arguments as of `Estimator`.
+    Scores: Zeghal et al. 2022 (arXiv:2207.05636). Arguments as of `Estimator`.
     """
 
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
@@ -266,7 +266,8 @@ class NLE(_OfLikelihood):
     """Neural likelihood estimation: a density of the data given the parameters (Papamakarios, Sterratt & Murray 2019,
     arXiv:1805.07226), which Hamiltonian Monte Carlo turns into posteriors.
 
-    Data must be vectors, or have a compressor that is trained already. Arguments as of `Estimator`.
+    Data must be vectors, or have a compressor that is trained already. Scores: SCANDAL of Brehmer, Louppe, Pavez &
+    Cranmer 2018 (arXiv:1805.12244). Arguments as of `Estimator`.
     """
 
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
@@ -300,7 +301,10 @@ class NLE(_OfLikelihood):
 class NRE(_OfFeatures, _OfLikelihood):
     """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
 
-    Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
+    Scores add their squared error to its cross-entropy, as CASCAL does to that of two hypotheses (Brehmer et al. 2018,
+    arXiv:1805.00020); ALICES (Stoye et al. 2018, arXiv:1808.00973) would need joint likelihood ratios, too. They spare
+    fewer simulations than those of NLE and NPE do. Arguments as of `Estimator`, without `density`; `options` are those
+    of `RatioEstimator`.
     """
 
     def __init__(self, prior, *, compressor=None, options=None):

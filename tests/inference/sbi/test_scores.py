@@ -49,7 +49,7 @@ def test_scores_spare_simulations(kind, share):
 
 
 def test_ratio_has_the_slope_of_the_scores():
-    """It is their mean given the data, which no ratio that is trained without them comes as near to."""
+    """It is their mean given the data, and a ratio that is trained without them is farther from it."""
     theta, x, scores = simulate(300, 0)
     held_out, data, _ = simulate(500, 7)
     latent = (data - curve(held_out)) * LATENT**2 / (LATENT**2 + NOISE**2)
@@ -62,8 +62,7 @@ def test_ratio_has_the_slope_of_the_scores():
             tape.watch(at)
             value = estimator.network.log_ratio_of_features(at, estimator.network(data.astype("float32")))
         errors.append(np.sqrt(np.mean((tape.gradient(value, at).numpy()[:, 0] - exact) ** 2)))
-    print(errors, exact.std())
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < errors[0] < exact.std()
 
 
 def test_loss_is_least_for_the_mean_of_the_scores():
