@@ -105,7 +105,7 @@ class Truncated:
         if len(probes) >= n:
             return probes[:n]
         # a small part of the prior: draws of the posterior, with weights, which never take long
-        draws = self.posterior.sample(50 * n, seed=to_propose)
+        draws = np.unique(self.posterior.sample(50 * n, seed=to_propose), axis=0)  # chains may give some twice
         log_weight = self.log_prob(draws).numpy() - self.posterior.log_prob(draws)
         gumbel = np.random.default_rng(to_choose.numpy().view(np.uint32)).gumbel(size=len(draws))
         return tf.gather(draws, np.argsort(-(log_weight + gumbel))[:n])  # without replacement
