@@ -86,8 +86,8 @@ class PreparedDensity(ProbabilisticModel):
         if self.compressor is None:
             self.scale_x.adapt(x)
         else:
-            known = x.reshape(-1, x.shape[-1])
-            self.scale_x.adapt([known[np.isfinite(known).all(-1)]])
+            values = x.reshape(-1, x.shape[-1])
+            self.scale_x.adapt([np.where(np.isnan(values), np.nanmean(values, 0), values) if self.gaps else values])
         if self.scale_y:
             self.scale_y.adapt(y)
             y = ops.convert_to_numpy(self.scale_y(y)[0])
@@ -123,6 +123,10 @@ class PreparedDensity(ProbabilisticModel):
             log_det = ops.sum(log_slope, -1)
         left, change = self.linear(y, self._linear_features(features))
         return self.density.log_prob(left, features) + change + log_det
+
+    def mean_of_features(self, features):
+        """Means (batch, dim) of a density of normal components, for features (batch, n) of x."""
+        return self.linear.invert(self.density.distribution(features).mean(), self._linear_features(features))
 
     def sample_of_features(self, n, features, *, seed):
         """As `sample`, for features (..., n) of x."""

@@ -8,13 +8,16 @@
 from deepcosmo._lazy import members
 
 _FILES = {
+    "APT": "estimators",
     "NLE": "estimators",
     "NPE": "estimators",
     "NRE": "estimators",
     "Ensemble": "ensemble",
     "TASKS": "tasks",
     "Training": "training",
+    "load": "saving",
     "sequential": "rounds",
+    "train_compressor": "compression",
 }
 
 __all__ = sorted(_FILES)

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo.inference.sbi.estimators import NPE
+from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
 from deepcosmo.models.conditional import stateless_seed
 
@@ -21,7 +22,7 @@ class Ensemble:
     """
 
     def __init__(self, members):
-        self.members = list(members)
+        self.members, self._sampler = list(members), None
         if not self.members:
             raise ValueError("an ensemble needs at least one member")
         if len({type(member) for member in self.members}) > 1 or len({id(m.prior) for m in self.members}) > 1:
@@ -32,15 +33,45 @@ class Ensemble:
         seeds = np.random.SeedSequence(seed).generate_state(len(self.members)) >> 1
         for member, own in zip(self.members, seeds, strict=True):
             member.fit(theta, x, seed=int(own), **settings)
+        self._sampler = None  # of the networks before
         return self
+
+    def save(self, path):
+        """Writes the trained members to one file, for `sbi.load(path, prior)`."""
+        from deepcosmo.inference.sbi import saving
+
+        saving.save(self, path)
 
     def posterior(self, x):
         """The posterior given the observation x."""
-        first = self.members[0]
-        if isinstance(first, NPE):
+        if isinstance(self.members[0], NPE):
             return MixedPosterior([member.posterior(x) for member in self.members])
-        log_likelihoods = [member._log_likelihood_of(member._observed(x)) for member in self.members]
-        return SampledPosterior(first.prior, first.bijector, lambda z: _log_mean([f(z) for f in log_likelihoods]))
+        return SampledPosterior(self._chains(), [member._data(member._observed(x)) for member in self.members])
+
+    def sample(self, n, x, *, seed):
+        """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
+        if not isinstance(self.members[0], NPE):
+            data = [member._data(member._several(x)) for member in self.members]
+            return self._chains().sample_many(n, data, seed=seed)
+        seeds = tf.random.split(stateless_seed(seed), len(self.members) + 1)
+        chosen = tf.random.stateless_uniform([n], seeds[0], maxval=len(self.members), dtype=tf.int32).numpy()
+        draws = np.empty((n, len(x), self.members[0].dim), "float32")
+        for k, member in enumerate(self.members):
+            draws[chosen == k] = member.sample(int(np.sum(chosen == k)), x, seed=seeds[k + 1])
+        return draws
+
+    def _chains(self):
+        """The sampler of the mean of the likelihoods, compiled once for all observations."""
+        if self._sampler is None:
+            networks = [member.network for member in self.members]
+            first = self.members[0]
+
+            def log_likelihood(theta, data):
+                pairs = zip(networks, data, strict=True)
+                return _log_mean([first._log_likelihood(network, theta, own) for network, own in pairs])
+
+            self._sampler = Sampler(first.prior, first.bijector, log_likelihood)
+        return self._sampler
 
 
 class MixedPosterior(Posterior):

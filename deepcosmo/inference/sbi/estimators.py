@@ -6,22 +6,23 @@
 """
 
 import abc
-import functools
 import warnings
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from deepcosmo.inference.sbi import simulations
+from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
 from deepcosmo.inference.sbi.support import unconstraining
-from deepcosmo.inference.sbi.training import Training, train
+from deepcosmo.inference.sbi.training import Training, copied, trained
+from deepcosmo.models.atomic import Atomic
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
 from deepcosmo.models.ratio import RatioEstimator
+from deepcosmo.models.scored import Scored
 from deepcosmo.nn.linear_fit import LinearFit
 
-__all__ = ["NLE", "NPE", "NRE", "Estimator"]
+__all__ = ["APT", "NLE", "NPE", "NRE", "Estimator"]
 
 
 class Estimator(abc.ABC):
@@ -46,14 +47,17 @@ class Estimator(abc.ABC):
         self.prior, self.bijector = prior, unconstraining(prior)
         self.dim = int(prior.event_shape[0])
         self.density, self.compressor, self.options = density, compressor, options
-        self.network, self.history, self._typical = None, [], None
+        self.network, self.history = None, []
+        self._along, self._typical, self._sampler = False, None, None
 
-    def fit(self, theta, x, *, seed=0, invalid="raise", **settings):
+    def fit(self, theta, x, *, scores=None, seed=0, invalid="raise", **settings):
         """Trains a new network on simulations.
 
         Args:
             theta: parameters (n, dim).
             x: data (n, ...) of these parameters: vectors, or arrays whose last axis are channels, with a compressor.
+            scores: gradients in theta of ln p(x, latent variables | theta) (n, dim), of a differentiable simulator: the
+                logarithm of the density is trained to have the right slope, too, so that fewer simulations do.
             seed: int; same seed, same network.
             invalid: what to do with NaN and infinite values: "raise", "drop", or "gaps" where NaN means "not measured".
             settings: fields of `Training`, such as `batch_size`, `patience`, `validation`, `strategy`, `progress`.
@@ -62,53 +66,66 @@ class Estimator(abc.ABC):
             This estimator.
 
         Raises:
-            ValueError: theta and x of different length or wrong shape, NaN or infinite values, impossible parameters.
+            ValueError: theta, x or scores of different length or wrong shape, NaN or infinite values, impossible
+                parameters.
         """
         settings = Training(**settings)
-        theta, x = simulations.checked(theta, x, self.prior, invalid)
-        self._gaps = bool(np.isnan(x).any())
-        self._x_shape = x.shape[1:]
-        self._fit(theta, self._compressed(x), settings=settings, seed=seed, gaps=self._gaps)
+        theta, x, scores = simulations.checked(theta, x, self.prior, invalid, scores)
+        self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
+        self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
+        compressed = self._compressed(x)
+        self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
         self._adapt_typical(x)
+        self._sampler = None  # of the network before
         return self
 
     @abc.abstractmethod
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         """Trains `network`, writes `history`."""
+
+    def _trained(self, make, x, y, scores, log_density, *, parameters, settings, seed):
+        """As `trained`; with scores, those of `log_density`, in the parameters that are "x" or "y", count."""
+        if scores is None:
+            return trained(make, x, y, settings=settings, seed=seed)
+        model, history = trained(lambda: Scored(make(), log_density, parameters=parameters, dim=self.dim), x,
+                                 np.concatenate([y, scores], -1), settings=settings, seed=seed)
+        return model.network, history
 
     @abc.abstractmethod
     def posterior(self, x):
         """The posterior given the observation x, an array of the shape of one simulation."""
 
-    def _train(self, make, x, y, *, settings, seed):
-        """The model that `make()` creates, trained by `fit(x, y)`, and its history."""
-        keras.utils.set_random_seed(seed)  # of the weights, which every copy shall have
-        first = make()
-        first.adapt(x, y)
-        weights = first.get_weights()
+    def save(self, path):
+        """Writes the trained estimator to one file, for `sbi.load(path, prior)`."""
+        from deepcosmo.inference.sbi import saving
 
-        def model():
-            network = make()
-            network.set_weights(weights)
-            return network
+        saving.save(self, path)
 
-        return train(model, x, y, settings=settings, seed=seed, jit_compile=first.supports_xla)
-
-    @property
-    def _trained_along(self):
-        """The compressor, if it is trained together with the density."""
-        return self.compressor if self.compressor is not None and self.compressor.trainable_weights else None
+    def _own_compressor(self):
+        """A copy of the compressor for a network that it is trained along with, or None."""
+        return copied(self.compressor) if self._along else None
 
     def _compressed(self, x):
         """x, or its summaries by a compressor that is trained already."""
-        if self.compressor is None or self._trained_along is not None:
+        if self.compressor is None or self._along:
             return x
         return np.asarray(self.compressor.predict(x, verbose=0))
 
-    def _observed(self, x):
-        """One observation (1, ...), checked and compressed."""
+    def _require_network(self):
         if self.network is None:
             raise RuntimeError(f"this {type(self).__name__} has no network yet: call fit(theta, x) first")
+
+    def _several(self, x):
+        """Data (m, ...), compressed."""
+        self._require_network()
+        x = np.asarray(x, "float32")
+        if x.shape[1:] != self._x_shape:
+            raise ValueError(f"data must have the shape (m, {', '.join(map(str, self._x_shape))}); got {x.shape}")
+        return self._compressed(x)
+
+    def _observed(self, x):
+        """One observation (1, ...), checked and compressed."""
+        self._require_network()
         x = np.asarray(x, "float32")
         if x.shape == (1, *self._x_shape):
             x = x[0]
@@ -156,97 +173,154 @@ class _OfLikelihood(Estimator):
     """Estimators of a likelihood or ratio, whose posteriors are sampled by chains."""
 
     @abc.abstractmethod
-    def _log_likelihood_of(self, x):
-        """Function of unconstrained parameters z (n, dim): ln p(x | z) (n,) up to a constant, for x (1, ...)."""
+    def _data(self, x):
+        """What the network makes of data (m, ...) that are checked and compressed: vectors (m, n)."""
+
+    @abc.abstractmethod
+    def _log_likelihood(self, network, theta, data):
+        """ln p(x | theta) up to a constant (n,), for parameters (n, dim) and rows (n, ...) of `_data`."""
+
+    def _chains(self):
+        """The sampler of this network, compiled once for all observations."""
+        if self._sampler is None:
+            network = self.network  # posteriors keep theirs when another one is trained
+            self._sampler = Sampler(self.prior, self.bijector,
+                                    lambda theta, data: self._log_likelihood(network, theta, data))
+        return self._sampler
 
     def posterior(self, x):
-        return SampledPosterior(self.prior, self.bijector, self._log_likelihood_of(self._observed(x)))
+        return SampledPosterior(self._chains(), self._data(self._observed(x)))
+
+    def sample(self, n, x, *, seed):
+        """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them.
+
+        Fewer chains for each than those of `posterior`: warns if they have not mixed.
+        """
+        return self._chains().sample_many(n, self._data(self._several(x)), seed=seed)
 
 
 class NPE(_OfFeatures):
     """Neural posterior estimation: a density of the parameters given the data (Papamakarios & Murray 2016,
     arXiv:1605.06376). Its posteriors cost nothing more for each new observation.
 
-    Arguments as of `Estimator`.
+    Scores: Zeghal et al. 2022 (arXiv:2207.05636). Arguments as of `Estimator`.
     """
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
         z = self.bijector.inverse(theta).numpy()
-        make = functools.partial(PreparedDensity, dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
-                                 compressor=self._trained_along, options=self.options)  # fmt: skip
-        self.network, self.history = self._train(make, x, z, settings=settings, seed=seed)
+        scores = self._scores_of_posterior(z, scores)
+        self.network, self.history = self._trained(
+            lambda: self._density(x, gaps), x, z, scores, PreparedDensity.log_prob_of_features, parameters="y",
+            settings=settings, seed=seed)  # fmt: skip
+
+    def _density(self, x, gaps):
+        return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
+                               compressor=self._own_compressor(), options=self.options)  # fmt: skip
+
+    def _scores_of_posterior(self, z, scores):
+        """Gradients in unconstrained parameters z (n, dim) of the logarithm of likelihood times prior, if any."""
+        if scores is None:
+            return None
+        z = tf.constant(z)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            theta = self.bijector.forward(z)
+            change = self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+            value = tf.reduce_sum(theta * scores, -1) + self.prior.log_prob(theta) + change
+        return tape.gradient(value, z).numpy()
 
     def posterior(self, x):
         return AmortizedPosterior(self.prior, self.bijector, self.network, self.network(self._observed(x))[0])
 
     def sample(self, n, x, *, seed):
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
-        features = self.network(self._compressed(np.asarray(x, "float32")))
+        features = self.network(self._several(x))
         return self.bijector.forward(self.network.sample_of_features(n, features, seed=seed)).numpy()
 
     def log_prob(self, theta, x):
         """ln p(theta_i | x_i) in nats (m,), for theta (m, dim) and x (m, ...)."""
         theta = tf.convert_to_tensor(theta, tf.float32)
-        features = self.network(self._compressed(np.asarray(x, "float32")))
+        features = self.network(self._several(x))
         change = self.bijector.inverse_log_det_jacobian(theta, event_ndims=1)
         return (self.network.log_prob_of_features(self.bijector.inverse(theta), features) + change).numpy()
+
+
+class APT(NPE):
+    """NPE from parameters of any distribution that covers the posterior, by the loss of `Atomic`.
+
+    Arguments as of `Estimator`.
+    """
+
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
+        if scores is not None:
+            raise ValueError("APT has no use for scores: give them to NPE, NLE or NRE")
+        z = self.bijector.inverse(theta)
+        log_prior = self.prior.log_prob(theta) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+        model, self.history = trained(lambda: Atomic(self._density(x, gaps)), x,
+                                      np.concatenate([z, log_prior[:, None]], -1), settings=settings, seed=seed)
+        self.network = model.network
 
 
 class NLE(_OfLikelihood):
     """Neural likelihood estimation: a density of the data given the parameters (Papamakarios, Sterratt & Murray 2019,
     arXiv:1805.07226), which Hamiltonian Monte Carlo turns into posteriors.
 
-    Data must be vectors, or have a compressor that is trained already. Arguments as of `Estimator`.
+    Data must be vectors, or have a compressor that is trained already. Scores: SCANDAL of Brehmer, Louppe, Pavez &
+    Cranmer 2018 (arXiv:1805.12244). Arguments as of `Estimator`.
     """
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
-        if self._trained_along is not None:
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
+        if self._along:
             raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
                              "first, or use NPE")
         if gaps:
             raise ValueError('NLE has no likelihood of data that are missing: use NPE for invalid="gaps"')
         if x.ndim != 2:
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
-        make = functools.partial(PreparedDensity, dim=x.shape[1], x_shape=(self.dim,), density=self.density,
-                                 transform_y=True, options=self.options)  # fmt: skip
-        self.network, self.history = self._train(make, theta, x, settings=settings, seed=seed)
+
+        def make():
+            return PreparedDensity(dim=x.shape[1], x_shape=(self.dim,), density=self.density, transform_y=True,
+                                   options=self.options)  # fmt: skip
+
+        self.network, self.history = self._trained(
+            make, theta, x, scores, PreparedDensity.log_prob_of_features, parameters="x", settings=settings, seed=seed
+        )
 
     def _summaries(self, x):
         x = tf.constant(self._compressed(x))
         return self.network.scale_y(x)[0].numpy()
 
-    def log_likelihood(self, z, x):
-        """ln p(x | theta(z)) in nats (...), for unconstrained parameters z (..., dim) and one x (n,)."""
-        features = self.network(self.bijector.forward(tf.reshape(z, [-1, self.dim])))
-        x = tf.broadcast_to(x, [tf.shape(features)[0], len(x)])
-        return tf.reshape(self.network.log_prob_of_features(x, features), tf.shape(z)[:-1])
+    def _data(self, x):
+        return tf.constant(x)
 
-    def _log_likelihood_of(self, x):
-        x = tf.constant(x[0])
-        return lambda z: self.log_likelihood(z, x)
+    def _log_likelihood(self, network, theta, data):
+        return network.log_prob_of_features(data, network(theta))
 
 
 class NRE(_OfFeatures, _OfLikelihood):
     """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
 
-    Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
+    Scores add their squared error to its cross-entropy, as CASCAL does to that of two hypotheses (Brehmer et al. 2018,
+    arXiv:1805.00020); ALICES (Stoye et al. 2018, arXiv:1808.00973) would need joint likelihood ratios, too. They spare
+    fewer simulations than those of NLE and NPE do. Arguments as of `Estimator`, without `density`; `options` are those
+    of `RatioEstimator`.
     """
 
     def __init__(self, prior, *, compressor=None, options=None):
         super().__init__(prior, compressor=compressor, options=options)
 
-    def _fit(self, theta, x, *, settings, seed, gaps):
-        make = functools.partial(RatioEstimator, dim=self.dim, x_shape=x.shape[1:], gaps=gaps,
-                                 compressor=self._trained_along, **(self.options or {}))  # fmt: skip
-        self.network, self.history = self._train(make, x, theta, settings=settings, seed=seed)
+    def _fit(self, theta, x, scores, *, settings, seed, gaps):
+        def make():
+            return RatioEstimator(dim=self.dim, x_shape=x.shape[1:], gaps=gaps, compressor=self._own_compressor(),
+                                  **(self.options or {}))  # fmt: skip
 
-    def log_ratio(self, z, features):
-        """ln p(x | theta(z)) / p(x) (...), for unconstrained parameters z (..., dim) and features (n,) of one x."""
-        theta = self.bijector.forward(tf.reshape(z, [-1, self.dim]))
-        features = tf.broadcast_to(features, [tf.shape(theta)[0], features.shape[0]])
-        return tf.reshape(self.network.log_ratio_of_features(theta, features), tf.shape(z)[:-1])
+        self.network, self.history = self._trained(
+            make, x, theta, scores, RatioEstimator.log_ratio_of_features, parameters="y", settings=settings, seed=seed
+        )
 
-    def _log_likelihood_of(self, x):
-        features = self.network(x)[0]
-        return lambda z: self.log_ratio(z, features)
+    def _data(self, x):
+        return self.network(x)
+
+    def _log_likelihood(self, network, theta, data):
+        return network.log_ratio_of_features(theta, data)

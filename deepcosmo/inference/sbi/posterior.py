@@ -6,9 +6,6 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.inference.sbi import mcmc
-from deepcosmo.models.conditional import stateless_seed
-
 __all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
 
 
@@ -89,19 +86,14 @@ class SampledPosterior(Posterior):
         diagnostics: `mcmc.Diagnostics` of the last `sample`: R-hat, effective sample size, acceptance.
     """
 
-    def __init__(self, prior, bijector, log_likelihood):
-        super().__init__(prior, bijector)
-        self.log_likelihood, self.diagnostics = log_likelihood, None
-        self._sampler = mcmc.Sampler(self._log_prior, log_likelihood)
-
-    def _log_prior(self, z):
-        return self.prior.log_prob(self.bijector.forward(z)) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+    def __init__(self, sampler, data):
+        super().__init__(sampler.prior, sampler.bijector)
+        self.sampler, self.data, self.diagnostics = sampler, data, None
 
     def sample(self, n, *, seed):
-        start, run = tf.unstack(tf.random.split(stateless_seed(seed), 2))
-        particles = self.bijector.inverse(self.prior.sample(mcmc.CHAINS, seed=start))
-        z, self.diagnostics = self._sampler.sample(n, particles, run)
-        return self.bijector.forward(z).numpy()
+        draws, self.diagnostics = self.sampler.sample(n, self.data, seed=seed)
+        return draws
 
     def _log_prob(self, z):
-        return self.log_likelihood(z) + self.prior.log_prob(self.bijector.forward(z))
+        log_likelihood = self.sampler.log_likelihood(z[:, None], self.data)[:, 0]
+        return log_likelihood + self.prior.log_prob(self.bijector.forward(z))

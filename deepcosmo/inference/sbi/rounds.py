@@ -5,12 +5,13 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.inference.sbi.estimators import NLE, NPE
+from deepcosmo.inference.sbi.estimators import APT, NLE, NPE, NRE
 from deepcosmo.models.conditional import stateless_seed
 
 __all__ = ["sequential"]
 
-METHODS = {"NPE": NPE, "NLE": NLE}
+METHODS = {"NPE": NPE, "APT": APT, "NLE": NLE, "NRE": NRE}
+TRUNCATED = "NPE", "NRE"
 TRUNCATION = 1e-3  # probability that a posterior may have where its prior is cut off
 PROBES = 100_000  # draws of the prior that tell how much of it is left
 
@@ -19,68 +20,92 @@ def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_p
                **options):  # fmt: skip
     """The posterior for one observation, from simulations that are spent near it.
 
-    NPE simulates from the prior, truncated to where the last posterior had all but 0.1% of its mass (Deistler,
-    Goncalves & Macke 2022, arXiv:2210.04815): within it the loss needs no correction. NLE simulates from the last
-    posterior, and trains on all rounds (Papamakarios et al. 2019, arXiv:1805.07226).
+    NPE and NRE simulate from the prior, truncated to where the last posterior had all but 0.1% of its mass (Deistler,
+    Goncalves & Macke 2022, arXiv:2210.04815; Miller et al. 2021, arXiv:2107.01214): within it the losses need no
+    correction. APT is NPE that simulates from the last posterior and trains on all rounds with a loss that corrects for
+    that (Greenberg, Nonnenmacher & Macke 2019, arXiv:1905.07488); so does NLE, which needs none (Papamakarios et al.
+    2019, arXiv:1805.07226).
 
     Args:
         simulator: function (theta (n, dim), seed int32[2]) -> data (n, ...).
         prior: `tfd.Distribution` of parameter vectors (dim,).
         x_obs: the observation, of the shape of one simulation.
-        method: "NPE" or "NLE".
+        method: "NPE", "APT", "NLE" or "NRE".
         rounds, simulations_per_round: how often, and how many.
         seed: int.
         settings: dict of what `Estimator.fit` takes, such as `invalid` and `progress`.
         options: of the estimator, such as `density`.
 
     Returns:
-        The posterior of the last round.
+        The posterior of the last round. That of NRE is zero where the prior was cut off, as no ratio is known there.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if rounds < 1 or simulations_per_round < 20:
         raise ValueError(f"need rounds >= 1 and simulations_per_round >= 20; got {rounds} and {simulations_per_round}")
-    propose = _from_truncated_prior if method == "NPE" else _from_posterior
-    theta, x, posterior = [], [], None
+    theta, x, proposal = [], [], prior
     for i in range(rounds):
         to_draw, to_simulate = tf.unstack(tf.random.split(tf.random.fold_in(stateless_seed(seed), i), 2))
-        if posterior is None:
-            new, inside = prior.sample(simulations_per_round, seed=to_draw).numpy(), None
-        else:
-            new, inside = propose(prior, posterior, simulations_per_round, to_draw)
-        theta.append(new)
-        x.append(np.asarray(simulator(new, to_simulate)))
+        theta.append(np.asarray(proposal.sample(simulations_per_round, seed=to_draw)))
+        x.append(np.asarray(simulator(theta[-1], to_simulate)))
         rows = np.concatenate(theta), np.concatenate(x)
-        if inside is not None:  # where proposals of all rounds were proportional to the prior
-            rows = [v[inside(rows[0])] for v in rows]
+        if isinstance(proposal, Truncated):  # proposals of all rounds were proportional to the prior in there
+            rows = [v[proposal.contains(rows[0]).numpy()] for v in rows]
         with warnings.catch_warnings():
             if i:
                 warnings.filterwarnings("ignore", "column .* of theta is not distributed")  # by design
-            estimator = METHODS[method](prior, **options).fit(*rows, seed=seed + i, **(settings or {}))
+            # a ratio is known, and has a meaning, within the truncated prior only
+            estimator = METHODS[method](proposal if method == "NRE" else prior, **options)
+            estimator.fit(*rows, seed=seed + i, **(settings or {}))
         posterior = estimator.posterior(x_obs)
+        if i < rounds - 1:
+            truncate = tf.random.fold_in(to_draw, 1)
+            proposal = Truncated(proposal, posterior, seed=truncate) if method in TRUNCATED else posterior
     return posterior
 
 
-def _from_posterior(prior, posterior, n, seed):
-    del prior
-    return posterior.sample(n, seed=seed), None
+class Truncated:
+    """A prior where a posterior is not negligible, which may have been truncated before.
 
+    It does what `Estimator` wants of a prior; densities are not normalised.
 
-def _from_truncated_prior(prior, posterior, n, seed):
-    """Draws of the prior where the posterior is not negligible, and the function that tells where that is."""
-    to_threshold, to_probe, to_propose, to_choose = tf.unstack(tf.random.split(seed, 4))
-    threshold = np.quantile(posterior.log_prob(posterior.sample(10_000, seed=to_threshold)), TRUNCATION)
+    Args:
+        prior: `tfd.Distribution` or `Truncated`.
+        posterior: `Posterior` under it, normalised or not.
+        seed: int32[2], of the draws that find the threshold.
+    """
 
-    def inside(theta):
-        return posterior.log_prob(theta) >= threshold
+    def __init__(self, prior, posterior, *, seed):
+        self.prior, self.posterior = prior, posterior
+        self.event_shape, self.batch_shape, self.name = prior.event_shape, prior.batch_shape, f"truncated_{prior.name}"
+        self.bijector = posterior.bijector
+        self._threshold = np.quantile(posterior.log_prob(posterior.sample(10_000, seed=seed)), TRUNCATION)
 
-    probes = prior.sample(PROBES, seed=to_probe).numpy()
-    probes = probes[inside(probes)]
-    if len(probes) >= n:
-        return probes[:n], inside
-    # a small part of the prior: draws of the posterior, with weights, which never take long
-    draws = posterior.sample(50 * n, seed=to_propose)
-    log_density = posterior.log_prob(draws)
-    log_weight = np.where(log_density >= threshold, prior.log_prob(draws).numpy() - log_density, -np.inf)
-    gumbel = np.random.default_rng(to_choose.numpy().view(np.uint32)).gumbel(size=len(draws))
-    return draws[np.argsort(-(log_weight + gumbel))[:n]], inside  # without replacement
+    def experimental_default_event_space_bijector(self):
+        return self.bijector
+
+    def contains(self, theta):
+        """Whether parameters (..., dim) are inside (...)."""
+        rows = tf.reshape(theta, [-1, theta.shape[-1]])
+        inside = self.posterior._log_prob(self.bijector.inverse(rows)) >= self._threshold
+        inside = tf.reshape(inside, tf.shape(theta)[:-1])
+        return inside & self.prior.contains(theta) if isinstance(self.prior, Truncated) else inside
+
+    def log_prob(self, theta):
+        theta = tf.convert_to_tensor(theta, tf.float32)
+        return tf.where(self.contains(theta), self.prior.log_prob(theta), -np.inf)
+
+    def sample(self, n, *, seed):
+        to_probe, to_propose, to_choose = tf.unstack(tf.random.split(stateless_seed(seed), 3))
+        root = self.prior
+        while isinstance(root, Truncated):
+            root = root.prior
+        probes = root.sample(PROBES, seed=to_probe)
+        probes = tf.boolean_mask(probes, self.contains(probes))
+        if len(probes) >= n:
+            return probes[:n]
+        # a small part of the prior: draws of the posterior, with weights, which never take long
+        draws = np.unique(self.posterior.sample(50 * n, seed=to_propose), axis=0)  # chains may give some twice
+        log_weight = self.log_prob(draws).numpy() - self.posterior.log_prob(draws)
+        gumbel = np.random.default_rng(to_choose.numpy().view(np.uint32)).gumbel(size=len(draws))
+        return tf.gather(draws, np.argsort(-(log_weight + gumbel))[:n])  # without replacement

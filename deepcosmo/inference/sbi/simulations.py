@@ -10,11 +10,11 @@ __all__ = ["checked", "warn_if_not_of"]
 INVALID = ("raise", "drop", "gaps")
 
 
-def checked(theta, x, prior, invalid):
-    """Parameters (n, dim) and data (n, ...) as float32 arrays that can be trained on.
+def checked(theta, x, prior, invalid, scores=None):
+    """Parameters (n, dim), data (n, ...) and scores, if given, as float32 arrays that can be trained on.
 
     Args:
-        theta, x: parameters and data, in the same order.
+        theta, x, scores: parameters, data and scores (n, dim), in the same order.
         prior: distribution that all parameters must be possible under.
         invalid: what to do with simulations that hold NaN or infinite values: "raise", "drop" (they are counted in a
             warning; posteriors are then those among simulations that succeed) or "gaps" (NaN means: not measured).
@@ -30,12 +30,17 @@ def checked(theta, x, prior, invalid):
         raise ValueError(f"theta must have shape (n, {dim}), as the prior has; got {theta.shape}")
     if len(theta) != len(x):
         raise ValueError(f"theta and x must be of one length; got {len(theta)} parameters and {len(x)} data")
+    if scores is not None:
+        scores = np.asarray(scores, "float32")
+        if scores.shape != theta.shape:
+            raise ValueError(f"scores must have the shape {theta.shape} of theta; got {scores.shape}")
     if x.ndim < 2:
         raise ValueError(f"x must have shape (n, ...), a row or an array for each simulation; got {x.shape}")
     if len(x) < 20:
         raise ValueError(f"{len(x)} simulations are too few to train on and to validate with; give at least 20")
     values = x.reshape(len(x), -1)
     bad = ~np.isfinite(theta).all(1) | np.isinf(values).any(1)
+    bad |= False if scores is None else ~np.isfinite(scores).all(1)
     bad |= np.isnan(values).all(1) if invalid == "gaps" else np.isnan(values).any(1)
     if bad.any():
         message = f"{bad.sum()} of {len(x)} simulations hold NaN or infinite values"
@@ -43,7 +48,7 @@ def checked(theta, x, prior, invalid):
             raise ValueError(f"{message}, the first is number {bad.argmax()}: mend the simulator, or pass "
                              'invalid="drop" to leave them out, or invalid="gaps" if NaN means "not measured"')
         warnings.warn(f"{message} and are left out: posteriors are those among simulations that succeed", stacklevel=4)
-        theta, x = theta[~bad], x[~bad]
+        theta, x, scores = theta[~bad], x[~bad], None if scores is None else scores[~bad]
         if len(x) < 20:
             raise ValueError(f"only {len(x)} simulations are left")
     outside = ~np.isfinite(prior.log_prob(theta).numpy())
@@ -51,7 +56,7 @@ def checked(theta, x, prior, invalid):
         first = theta[outside.argmax()]
         raise ValueError(f"{outside.sum()} of {len(theta)} parameters are impossible under the prior, such as {first}: "
                          "pass the prior that they were drawn from")
-    return theta, x
+    return theta, x, scores
 
 
 def warn_if_not_of(prior, theta):

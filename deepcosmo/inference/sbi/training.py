@@ -13,7 +13,7 @@ from deepcosmo.training.callbacks import KeepBest, assign
 from deepcosmo.training.checkpoint import State
 from deepcosmo.training.strategies import strategy as make_strategy
 
-__all__ = ["Training", "train"]
+__all__ = ["Training", "copied", "train", "trained"]
 
 SHORTEST = 50  # steps between two validations
 
@@ -87,6 +87,29 @@ class _Progress(keras.callbacks.Callback):
         self._history.append({name: float(value) for name, value in logs.items()})
         self._bar.update()
         self._bar.set_postfix(loss=f"{logs['loss']:.3f}", validation=f"{logs['val_loss']:.3f}")
+
+
+def copied(model):
+    """A Keras model like this one, with weights of its own that have the same values."""
+    config = keras.saving.serialize_keras_object(model)
+    copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def trained(make, x, y, *, settings, seed):
+    """The model that `make()` creates, adapted to arrays and trained by `train`, and its history."""
+    keras.utils.set_random_seed(seed)  # of the weights, which every copy shall have
+    first = make()
+    first.adapt(x, y)
+    weights = first.get_weights()
+
+    def model():
+        network = make()
+        network.set_weights(weights)
+        return network
+
+    return train(model, x, y, settings=settings, seed=seed, jit_compile=first.supports_xla)
 
 
 def _batches(x, y, rows, size, seed=None):

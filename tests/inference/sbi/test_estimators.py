@@ -101,6 +101,7 @@ def test_image_with_a_compressor():
     estimator = sbi.NPE(Line.prior, compressor=network, **MDN).fit(theta, x, progress=False, max_epochs=25)
     means = estimator.sample(500, x[:200], seed=1).mean(0)
     assert np.corrcoef(means[:, 0], x[:200].mean((1, 2))[:, 0])[0, 1] > 0.97
+    assert estimator.network.compressor is not network  # which another network may start from
     # trained already: a vector for the density, and for a likelihood
     assert not network.set_weights(estimator.network.compressor.get_weights())
     network.trainable = False

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
+from deepcosmo.metrics.two_sample import c2st
 
 PRIOR = tfp.distributions.Independent(tfp.distributions.Uniform([-1.0, -1.0], 1.0), 1)
 X, NOISE = np.array([0.4, 0.97], "float32"), 0.03
@@ -31,22 +32,28 @@ def check(posterior, simulator, rounds):
     assert first < 0.05 and last > 0.3  # simulations go where they are needed
 
 
-def test_truncated_rounds_of_npe():
-    simulator = Simulator()
-    posterior = sbi.sequential(simulator, PRIOR, X, rounds=3, simulations_per_round=400, settings={"progress": False})
-    check(posterior, simulator, 3)
+@pytest.mark.parametrize("method", ["NPE", *(pytest.param(m, marks=pytest.mark.slow) for m in ("APT", "NLE", "NRE"))])
+def test_rounds_find_a_narrow_posterior(method):
+    simulator, rounds = Simulator(), 2 if method == "NLE" else 3
+    posterior = sbi.sequential(simulator, PRIOR, X, method=method, rounds=rounds, simulations_per_round=400,
+                               settings={"progress": False})  # fmt: skip
+    check(posterior, simulator, rounds)
 
 
 @pytest.mark.slow
-def test_rounds_of_likelihood():
-    simulator = Simulator()
-    posterior = sbi.sequential(simulator, PRIOR, X, method="NLE", rounds=2, simulations_per_round=400,
+@pytest.mark.parametrize("method", ["APT", "NRE"])
+def test_rounds_find_two_moons(method):
+    task = sbi.TASKS["two_moons"]
+    _, x = task.observation(1)
+    posterior = sbi.sequential(task.simulate, task.prior, x, method=method, rounds=3, simulations_per_round=500, seed=1,
                                settings={"progress": False})  # fmt: skip
-    check(posterior, simulator, 2)
+    draws = posterior.sample(3000, seed=1)
+    # one crescent of two, or draws of a normal distribution, would be found out three times of four
+    assert c2st(draws, task.reference(x, 3000, np.array([0, 5], "int32"))) < 0.7
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="method must be one of NPE, NLE; got 'ABC'"):
+    with pytest.raises(ValueError, match="method must be one of NPE, APT, NLE, NRE; got 'ABC'"):
         sbi.sequential(Simulator(), PRIOR, X, method="ABC")
     with pytest.raises(ValueError, match="got 0 and 1000"):
         sbi.sequential(Simulator(), PRIOR, X, rounds=0)

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from deepcosmo.inference import sbi
+from deepcosmo.models.prepared import PreparedDensity
+from deepcosmo.models.scored import Scored
+
+tfd = tfp.distributions
+PRIOR = tfd.Independent(tfd.Uniform([-1.5], 1.5), 1)
+LATENT, NOISE = 0.2, 0.1
+GRID = np.linspace(-1.5, 1.5, 402)[1:-1, None].astype("float32")
+
+
+def curve(theta):
+    return np.concatenate([np.sin(2 * theta), theta**2 / 2], -1)
+
+
+def simulate(n, seed):
+    """x = curve(theta) + latent noise + noise, and the gradient of ln p(x, latent | theta)."""
+    rng = np.random.default_rng(seed)
+    theta = rng.uniform(-1.5, 1.5, (n, 1))
+    latent = LATENT * rng.normal(size=(n, 2))
+    slope = np.concatenate([2 * np.cos(2 * theta), theta], -1)
+    scores = np.sum(latent * slope, -1, keepdims=True) / LATENT**2
+    return theta, curve(theta) + latent + NOISE * rng.normal(size=(n, 2)), scores
+
+
+def divergence(estimator):
+    """Mean Kullback-Leibler divergence of the estimator's posterior from the exact one, in nats, on a grid."""
+    _, x, _ = simulate(100, 99)
+    exact = -0.5 * np.sum((x - curve(GRID)[:, None]) ** 2, -1) / (LATENT**2 + NOISE**2)
+    found = np.stack([estimator.posterior(one).log_prob(GRID) for one in x], 1)
+    exact, found = (v - np.log(np.exp(v - v.max(0)).sum(0)) - v.max(0) for v in (exact, found))
+    return np.mean(np.sum(np.exp(exact) * (exact - found), 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, share", [("NLE", 0.5), ("NPE", 0.75)])
+def test_scores_spare_simulations(kind, share):
+    without, with_scores = 0.0, 0.0
+    for seed in range(2):
+        theta, x, scores = simulate(300, seed)
+        make = getattr(sbi, kind)
+        without += divergence(make(PRIOR).fit(theta, x, seed=seed, progress=False))
+        with_scores += divergence(make(PRIOR).fit(theta, x, scores=scores, seed=seed, progress=False))
+    assert with_scores < share * without
+
+
+def test_ratio_has_the_slope_of_the_scores():
+    """It is their mean given the data, and a ratio that is trained without them is farther from it."""
+    theta, x, scores = simulate(300, 0)
+    held_out, data, _ = simulate(500, 7)
+    latent = (data - curve(held_out)) * LATENT**2 / (LATENT**2 + NOISE**2)
+    exact = np.sum(latent * np.concatenate([2 * np.cos(2 * held_out), held_out], -1), -1) / LATENT**2
+    errors = []
+    for given in (None, scores):
+        estimator = sbi.NRE(PRIOR).fit(theta, x, scores=given, seed=0, progress=False, max_epochs=30)
+        at = tf.constant(held_out, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(at)
+            value = estimator.network.log_ratio_of_features(at, estimator.network(data.astype("float32")))
+        errors.append(np.sqrt(np.mean((tape.gradient(value, at).numpy()[:, 0] - exact) ** 2)))
+    assert errors[1] < errors[0] < exact.std()
+
+
+def test_loss_is_least_for_the_mean_of_the_scores():
+    """Of a density that is exact: the loss is its entropy and the variance of the scores given x."""
+    rng = np.random.default_rng(0)
+    theta, latent = rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 1))
+    x = (theta + latent + rng.normal(size=theta.shape)).astype("float32")
+    theta, y = theta.astype("float32"), np.concatenate([x, latent], -1).astype("float32")
+    network = PreparedDensity(dim=1, x_shape=(1,), density="mdn", options={"components": 1, "hidden": (8,)})
+    model = Scored(network, PreparedDensity.log_prob_of_features, parameters="x", dim=1)
+    model.adapt(theta, y)
+    network.density.network.set_weights([np.zeros_like(w) for w in network.density.network.get_weights()])
+    loss = model.loss_per_example(tf.constant(theta), tf.constant(y), model(theta)).numpy()
+    # the score is latent / 1, its mean given x and theta is (x - theta) / 2, its variance 1/2 of 1
+    expected = 0.5 * np.log(2 * np.pi * np.e * 2) + 0.5
+    # the variances of both terms are 1/2 and 2 (1/2)^2, and they are independent
+    assert abs(loss.mean() - expected) < 4 * np.sqrt(1.0 / len(loss)) + 0.01  # 1% for the power transformation
+
+
+@pytest.mark.parametrize("kind", ["NPE", "NLE", "NRE", "APT"])
+def test_bad_scores(kind):
+    theta, x, scores = simulate(100, 0)
+    estimator = getattr(sbi, kind)(PRIOR)
+    with pytest.raises(ValueError, match=r"scores must have the shape \(100, 1\) of theta; got \(100,\)"):
+        estimator.fit(theta, x, scores=scores[:, 0])
+    scores[7] = np.nan
+    with pytest.raises(ValueError, match="1 of 100 simulations hold NaN .* the first is number 7"):
+        estimator.fit(theta, x, scores=scores)
+    if kind == "APT":
+        with pytest.raises(ValueError, match="APT has no use for scores"):
+            estimator.fit(theta, x, scores=np.ones_like(theta))
