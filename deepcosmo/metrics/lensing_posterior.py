@@ -5,7 +5,6 @@ import tensorflow as tf
 
 from deepcosmo.inference.power_spectrum import PowerSpectrum
 from deepcosmo.metrics.calibration import calibration
-from deepcosmo.metrics.two_sample import c2st
 from deepcosmo.training import Metric
 
 __all__ = ["fiducial_maps", "figure_of_merit", "lensing_posterior_metrics", "turns"]
@@ -42,7 +41,7 @@ def _s_8(survey, samples):
     return sigma_8 * np.sqrt((omega_c + omega_b) / 0.3)
 
 
-def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, full_field=None, references=None):
+def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, references=None):
     """Measures a `MapPosterior` of all six parameters.
 
     Args:
@@ -52,7 +51,6 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
         split: their name.
         seed: int, of maps at the fiducial cosmology and of draws.
         progress: wraps an iterable in a progress bar.
-        full_field: samples (n, 6) of the full-field posterior of the first fiducial map, if there are any.
         references: dict, name of a figure -> what to hold it against.
 
     Returns:
@@ -85,10 +83,6 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
 
     error = truth.std() / np.sqrt(len(truth))
     figures = [("log-density of the true parameters [nats]", truth.mean(), error, len(truth))]
-    if full_field is not None:
-        size = min(len(full_field), len(draws))
-        figures.append(("C2ST against the full-field posterior of a fiducial map",
-                        c2st(full_field[:size], draws[:size, 0]), None, size))  # fmt: skip
     for name in ("omega_c", "sigma_8", "w_0", "S_8"):
         figures.append((f"sigma({name}) at the fiducial cosmology", widths[name].mean(),
                         widths[name].std() / np.sqrt(_FIDUCIAL), _FIDUCIAL))  # fmt: skip
