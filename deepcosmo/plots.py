@@ -7,11 +7,11 @@ import numpy as np
 __all__ = ["calibration", "comparison", "corner", "pairs", "sky_maps", "stamps"]
 
 
-def _figure(width, height):
+def _figure(width, height, layout="constrained"):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
@@ -173,8 +173,7 @@ def corner(samples, path=None, *, truth=None, labels=None):
     if samples.ndim != 2:
         raise ValueError(f"samples must have shape (n, dim); got {samples.shape}")
     size = 1.2 + 1.8 * samples.shape[1]
-    figure = _figure(size, size)
-    figure.set_layout_engine("none")  # corner places its axes itself
+    figure = _figure(size, size, layout=None)  # corner places its axes itself
     corner.corner(samples, fig=figure, truths=truth, labels=labels, levels=(0.68, 0.95), smooth=1.0, color="C0",
                   truth_color="C3", plot_datapoints=False, fill_contours=True)  # fmt: skip
     if path is not None:

@@ -87,15 +87,16 @@ RECIPE = Recipe(
     golden=golden_arrays,
     seed=SEED,
     limits="Convergence maps of 10 x 10 degrees in 256 x 256 pixels and five bins of source redshift, with Gaussian "
-    "noise of 0.0477 in each pixel, periodic, without masks: maps as the simulator of lensing_sbi makes them. They are "
-    "log-normal fields with the power spectra of halofit, without baryons and intrinsic alignments, and redshift "
+    "noise of 0.0477 in each pixel, periodic, without masks: maps as the simulator of lensing_sbi makes them. They "
+    "are log-normal fields with the power spectra of halofit, without baryons and intrinsic alignments, and redshift "
     "distributions and shear calibration are known perfectly. A posterior of real data from it would be wrong. The "
     "prior is part of the answer: omega_c N(0.2664, 0.2) > 0, omega_b N(0.0492, 0.006), sigma_8 N(0.831, 0.14), h_0 "
     "N(0.6727, 0.063), n_s N(0.9645, 0.08), w_0 N(-1, 0.9) in [-2, -0.3]; omega_b and h_0 are hardly measured beyond "
-    "it. The posterior is calibrated but wider than it could be: for one map at the fiducial cosmology FullField, which "
-    "samples the field as well, found scatters of 0.033 (omega_c), 0.030 (sigma_8), 0.19 (w_0), 0.046 (n_s) and 0.018 "
-    "(S_8), each known to about 15% from chains of 30 effective draws. The network was still learning when its 18 "
-    "epochs of 8,000 maps were over: of what the maps say beyond their power spectra it has found a small part.",
+    "it. The posterior is calibrated but wider than it could be: for one map at the fiducial cosmology FullField, "
+    "which samples the field as well, found scatters of 0.033 (omega_c), 0.030 (sigma_8), 0.19 (w_0), 0.046 (n_s) "
+    "and 0.018 (S_8), each known to about 15% from chains of 30 effective draws. The network was still learning when "
+    "its 18 epochs of 8,000 maps were over: of what the maps say beyond their power spectra it has found a small "
+    "part.",
     licence="MIT",
     citation="Jeffrey, Alsing & Lanusse 2021 (arXiv:2009.08459) for the loss, Lanzieri et al. 2024 (arXiv:2407.10877) "
     "and Zeghal et al. 2024 (arXiv:2409.17975) for the problem, which is that of their package sbi_lens (MIT).",
