@@ -33,6 +33,23 @@ def test_mass_mapping(tmp_path):
 
 
 @pytest.mark.slow
+def test_inference(tmp_path):
+    """Its posteriors are calibrated: none of three p-values is below one in a thousand."""
+    script = snippet("inference")
+    assert len(script.splitlines()) <= 30
+    p_values = "\nprint(min(*found.p_values()['ranks'], found.p_values()['tarp']), samples.shape)"
+    p_value, shape = run(script + p_values, tmp_path).split("\n")[-2].split(" ", 1)
+    assert shape == "(10000, 2)" and float(p_value) > 1e-3
+    assert (tmp_path / "posterior.png").is_file() and (tmp_path / "calibration.png").is_file()
+
+
+def test_lensing(tmp_path):
+    shapes = "\nprint(samples.shape, summaries.shape, posterior.batch_shape, maps.shape)"
+    said = run(snippet("lensing") + shapes, tmp_path)
+    assert said.split("\n")[-2] == "(10000, 2, 6) (2, 8) (2,) (2, 256, 256, 5)"
+
+
+@pytest.mark.slow
 def test_fine_tuning(tmp_path, monkeypatch):
     script = snippet("fine-tuning")
     assert len(script.splitlines()) <= 25
