@@ -44,7 +44,8 @@ class MapCompressor(keras.Model):
         self.powers = BandPowers(size=size, channels=channels, bands=bands)
         self.first = IsotropicFilters(inputs=channels, filters=filters[0], size=size // 2)
         self.second = IsotropicFilters(inputs=widths[0], filters=filters[1], size=size // 4, nodes=12)
-        self.local = [_Pointwise(inputs=i, width=w) for i, w in zip(filters, widths, strict=True)]
+        self.local = [_Pointwise(inputs=i, width=w, name=f"pointwise_{k}")
+                      for k, (i, w) in enumerate(zip(filters, widths, strict=True))]  # fmt: skip
         features = bands * channels * (channels + 1) // 2 + sum(widths)
         self.standardise = Standardise(dim=features, name="standardise")
         self.linear = keras.layers.Dense(outputs, name="linear")
@@ -217,4 +218,4 @@ class MapPosterior(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
-        return cls(compressor=keras.saving.deserialize_keras_object(config.pop("compressor")), **config)
+        return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

@@ -182,8 +182,8 @@ class PreparedDensity(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
-        compressor = config.pop("compressor")
-        return cls(compressor=compressor and keras.saving.deserialize_keras_object(compressor), **config)
+        compressor = config["compressor"] and keras.saving.deserialize_keras_object(config["compressor"])
+        return cls(**{**config, "compressor": compressor})
 
 
 def _as_bijector(power):

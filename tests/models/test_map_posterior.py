@@ -76,6 +76,9 @@ def test_reloaded_models_draw_the_same(trained, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded.sample(5, maps, seed=7), trained.sample(5, maps, seed=7), rtol=1e-5, atol=1e-6)
     assert loaded.parameters == trained.parameters and loaded.bounds == trained.bounds
+    config = trained.get_config()
+    MapPosterior.from_config(config)
+    assert config == trained.get_config()  # which others write to files
 
 
 def test_gradients_reach_all_weights():
