@@ -46,8 +46,9 @@ def test_wheel_holds_zoo_and_data_files(wheel):
     assert {name for name in tops if not name.endswith(".dist-info")} == {"deepcosmo", "tfds_builders"}
     wanted = {
         path.relative_to(CHECKOUT).as_posix()
-        for path in (CHECKOUT / "tfds_builders").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        for package in ("deepcosmo", "tfds_builders")
+        for path in (CHECKOUT / package).rglob("*")
+        if path.is_file() and not {"__pycache__", "_published"} & set(path.parts)
     }
     assert wanted <= names
 

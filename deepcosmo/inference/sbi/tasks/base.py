@@ -6,7 +6,7 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.inference.sbi.posterior import SampledPosterior
+from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.support import unconstraining
 
 tfd = tfp.distributions
@@ -41,14 +41,16 @@ class Task(abc.ABC):
         return self.distribution(tf.convert_to_tensor(theta, tf.float32)).sample(seed=seed)
 
     def log_likelihood(self, theta, x):
-        """ln p(x | theta) in nats (n,), for theta (n, dim) and one x (data_dim,)."""
+        """ln p(x | theta) in nats (n,), for theta (n, dim) and x (n, data_dim), or one for all (data_dim,)."""
         return self.distribution(theta).log_prob(x)
 
     def reference(self, x, n, seed):
         """Draws (n, dim) of the posterior given x (data_dim,), exact or by long Monte Carlo chains."""
-        bijector = unconstraining(self.prior)
-        posterior = SampledPosterior(self.prior, bijector, lambda z: self.log_likelihood(bijector.forward(z), x))
-        return posterior.sample(n, seed=seed)
+        return self._by_chains(self.prior, x, n, seed)
+
+    def _by_chains(self, prior, x, n, seed):
+        sampler = Sampler(prior, unconstraining(prior), self.log_likelihood)
+        return sampler.sample(n, tf.convert_to_tensor(x, tf.float32)[None], seed=seed)[0]
 
     def observation(self, number):
         """The parameters (dim,) and data (data_dim,) of observation `number`: a draw from prior and simulator."""

@@ -5,8 +5,6 @@ import functools
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.inference.sbi.posterior import SampledPosterior
-from deepcosmo.inference.sbi.support import unconstraining
 from deepcosmo.inference.sbi.tasks.base import Task, interval
 
 tfd = tfp.distributions
@@ -36,7 +34,5 @@ class SLCP(Task):
         """Chains for positive scales, whose signs do not matter: they are drawn afterwards."""
         to_run, to_sign = tf.unstack(tf.random.split(seed, 2))
         positive = tfd.Independent(tfd.Uniform([-3.0, -3.0, 0.0, 0.0, -3.0], 3.0), 1)
-        bijector = unconstraining(positive)
-        posterior = SampledPosterior(positive, bijector, lambda z: self.log_likelihood(bijector.forward(z), x))
         signs = 1.0 - 2.0 * tf.cast(tf.random.stateless_uniform([n, 2], to_sign) < 0.5, tf.float32)
-        return posterior.sample(n, seed=to_run) * tf.pad(signs, [[0, 0], [2, 1]], constant_values=1.0).numpy()
+        return self._by_chains(positive, x, n, to_run) * tf.pad(signs, [[0, 0], [2, 1]], constant_values=1.0).numpy()
