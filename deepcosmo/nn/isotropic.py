@@ -6,7 +6,7 @@ from keras import ops
 
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 
-__all__ = ["BandPowers", "IsotropicFilters", "band_edges"]
+__all__ = ["BandPowers", "IsotropicFilters", "band_edges", "modes_of"]
 
 
 def band_edges(size, bands):
@@ -18,7 +18,7 @@ def band_edges(size, bands):
     return edges
 
 
-def _modes(maps):
+def modes_of(maps):
     """Fourier modes of maps (batch, n, n, channels): real and imaginary (batch, channels, n // 2 + 1, n)."""
     n, channels = maps.shape[-2:]
     flat = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (-1, n, n))
@@ -49,7 +49,7 @@ class BandPowers(keras.layers.Layer):
         self._pairs = np.tril_indices(channels, -1)
 
     def call(self, maps):
-        real, imaginary = _modes(maps)
+        real, imaginary = modes_of(maps)
         real, imaginary = (ops.reshape(part, (-1, self.channels, self._mean.shape[0])) for part in (real, imaginary))
         first, second = self._pairs
         log_power = ops.log(ops.matmul(real**2 + imaginary**2, self._mean))
@@ -114,7 +114,7 @@ class IsotropicFilters(keras.layers.Layer):
             part = ops.matmul(ops.transpose(part, (0, 2, 3, 1)), self.mixture) * transfer
             return ops.reshape(ops.transpose(part, (0, 3, 1, 2)), (-1, half + 1, size))
 
-        images = inverse_fourier([passed(part) for part in _modes(maps)], size)
+        images = inverse_fourier([passed(part) for part in modes_of(maps)], size)
         return ops.transpose(ops.reshape(images, (-1, self.filters, size, size)), (0, 2, 3, 1))
 
     def compute_output_shape(self, input_shape):

@@ -147,6 +147,14 @@ class LensingSurvey:
         """Angular power spectra of the convergence without noise (..., bins, bins, n_ell), steradian."""
         return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0)
 
+    def signal_to_noise(self, ell):
+        """Karhunen-Loeve modes of the bins at the fiducial cosmology and multipoles (n,), best first: ratios of signal
+        and noise power (n, bins), and unit vectors (n, bins, bins), the last axis being that of the bins."""
+        signal = np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), -1, 0)
+        ratio, vectors = np.linalg.eigh(signal / (self.noise_std * np.radians(self.pixel_scale / 60)) ** 2)
+        vectors = np.swapaxes(vectors, -1, -2)[:, ::-1]
+        return np.maximum(ratio[:, ::-1], 0.0), vectors * np.where(vectors.sum(-1, keepdims=True) < 0, -1.0, 1.0)
+
     def shift(self, theta):
         """Log-normal shift parameters (..., bins).
 

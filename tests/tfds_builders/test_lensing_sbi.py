@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from tfds_builders import LensingSBIConfig
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
 PLAIN = LensingSBIConfig(name="tiny", survey="lsst_y10_small", **SIZES)
+STATISTICS = LensingSBIConfig(name="tiny_statistics", survey="lsst_y10_small", statistics=2, **SIZES)
 SCORES = LensingSBIConfig(name="tiny_scores", survey="lsst_y10_small", scores=True, **SIZES)
 
 
@@ -42,6 +44,23 @@ def test_maps_and_their_parameters(builder):
             assert noise.std() == pytest.approx(survey.noise_std, rel=5 / np.sqrt(2 * noise.size))
             seen.add((number, *example["theta"]))
     assert len({row[0] for row in seen}) == len({row[1] for row in seen}) == sum(SIZES.values())
+
+
+def test_statistics_are_those_of_the_same_maps(builder, folder):
+    """The same universes, with other noise: power at signal-dominated wavenumbers is the same."""
+    of_maps = tfds.builder("lensing_sbi", config=STATISTICS, data_dir=folder)
+    of_maps.download_and_prepare()
+    found, maps = (examples(b.as_dataset(split="train")) for b in (of_maps, builder))
+    layer = FieldStatistics.of(lsst_y10_small())
+    for number, example in found.items():
+        assert set(example) == {"theta", "statistics", "number"}
+        np.testing.assert_array_equal(example["theta"], maps[number]["theta"])
+        assert example["statistics"].shape == (2, layer.dim) and np.isfinite(example["statistics"]).all()
+        assert np.abs(example["statistics"][0] - example["statistics"][1]).max() > 0.01
+    of_noisy = [layer(maps[number]["map"][None])[0] for number in found]
+    stored = [example["statistics"][0] for example in found.values()]
+    largest = 4 * layer.bands  # of ln power in the most distant bin, in the lowest band
+    assert np.corrcoef(np.array(of_noisy)[:, largest], np.array(stored)[:, largest])[0, 1] > 0.95  # noise differs
 
 
 def test_a_map_is_that_of_its_parameters(builder):

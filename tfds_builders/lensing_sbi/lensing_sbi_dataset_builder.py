@@ -22,6 +22,8 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
         survey: "lsst_y10" or "lsst_y10_small", a function of `deepcosmo.physics.lensing_survey`.
         train, validation, test: number of maps; multiples of 16.
         scores: whether joint scores are simulated, too. Maps then come with one realisation of the noise.
+        statistics: for how many realisations of the noise to measure `nn.FieldStatistics`, which take the place of the
+            maps; 0 for maps.
         shifts: "table" or "sbi_lens", as of `LensingSurvey`.
     """
 
@@ -30,6 +32,7 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     validation: int = 1024
     test: int = 2048
     scores: bool = False
+    statistics: int = 0
     shifts: str = "table"
 
     def __post_init__(self):
@@ -38,6 +41,8 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
         for split in SPLITS:
             if getattr(self, split) % BATCH or getattr(self, split) <= 0:
                 raise ValueError(f"{split} must be a multiple of {BATCH}; got {getattr(self, split)}")
+        if self.statistics < 0 or (self.scores and self.statistics):
+            raise ValueError(f"statistics must be a number of realisations, and 0 with scores; got {self.statistics}")
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -45,7 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     `info.features` are those on disk. `tfds.load` and `as_dataset` yield besides the `map`, which is `kappa` with
     noise: another in each pass for training examples, always the same for others. Configurations with scores have
-    their `map` on disk, and no `kappa`.
+    their `map` on disk, and no `kappa`; those of statistics have `statistics` alone.
 
     Args:
         seed: of the noise of training examples.
@@ -57,6 +62,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
         LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", description="64 x 64 pixels, two parameters."),
+        LensingSBIConfig(name="lsst_y10_statistics", statistics=4, train=64_000,
+                         description="Statistics of the maps of lsst_y10, of more universes."),
         LensingSBIConfig(name="lsst_y10_scores", scores=True, train=4096, validation=512, test=512,
                          description="As lsst_y10, with joint scores."),
         LensingSBIConfig(name="lsst_y10_small_scores", survey="lsst_y10_small", scores=True,
@@ -83,6 +90,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         features = {"theta": parameters, "number": np.int64}
         if self.builder_config.scores:
             features |= {"map": maps(np.float32), "score": parameters}
+        elif self.builder_config.statistics:
+            shape = (self.builder_config.statistics, _statistics(self.survey).dim)
+            features["statistics"] = tfds.features.Tensor(shape=shape, dtype=np.float32,
+                                                          encoding=tfds.features.Encoding.BYTES)  # fmt: skip
         else:
             features["kappa"] = maps(np.float16)
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
@@ -129,10 +140,18 @@ def _survey(name, shifts):
 
 
 @functools.cache
-def _simulator(name, shifts, scores):
+def _statistics(survey):
+    from deepcosmo.nn.field_statistics import FieldStatistics
+
+    return FieldStatistics.of(survey)
+
+
+@functools.cache
+def _simulator(name, shifts, scores, statistics):
     """Compiled: seed int32[2] -> dict of a batch."""
     survey = _survey(name, shifts)
     prior = survey.prior()
+    measured = _statistics(survey) if statistics else None
 
     @tf.function(autograph=False)
     def simulate(seed):
@@ -142,6 +161,11 @@ def _simulator(name, shifts, scores):
             maps, score = survey.score(theta, to_map)
             return {"theta": theta, "map": maps, "score": score}
         kappa = survey.convergence(theta, survey.latent(BATCH, to_map))
+        if statistics:
+            noises = tf.random.split(tf.random.fold_in(to_map, 1), statistics)
+            found = tf.map_fn(lambda noise: measured(survey.observe(kappa, noise)), noises,
+                              fn_output_signature=tf.float32)  # fmt: skip
+            return {"theta": theta, "statistics": tf.einsum("rbs->brs", found)}
         return {"theta": theta, "kappa": tf.cast(kappa, tf.float16)}
 
     return simulate
@@ -150,7 +174,8 @@ def _simulator(name, shifts, scores):
 def _examples(batch, config):
     """Examples of one batch: (key, features). Universes that no maps can be made of are left out, and told of."""
     split, i = batch
-    arrays = _simulator(config.survey, config.shifts, config.scores)(tf.constant([SPLITS.index(split), i]))
+    simulate = _simulator(config.survey, config.shifts, config.scores, config.statistics)
+    arrays = simulate(tf.constant([SPLITS.index(split), i]))
     arrays = {name: value.numpy() for name, value in arrays.items()}
     good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
     for theta in arrays["theta"][~good]:

@@ -114,8 +114,8 @@ RECIPE = Recipe(
     "exact for a Gaussian prior and an approximation for the learned one; how well it is calibrated is measured above. "
     "Maps without data want many steps: with 24 instead of 64, two thirds of the pixels above 0.06, smoothed by 2 "
     "arcmin, are missing. The mean of a map is not measured by shear. Two networks trained apart, this one and "
-    "unet_kappa, are equally accurate: more is hardly to be had from such data, and how much better than the Wiener filter they are "
-    "depends on how far from Gaussian the sky is.",
+    "unet_kappa, are equally accurate: more is hardly to be had from such data, and how much better than the Wiener "
+    "filter they are depends on how far from Gaussian the sky is.",
     licence="MIT",
     citation="Remy et al. 2023 (arXiv:2201.05561) for the method.",
 )
