@@ -69,7 +69,7 @@ class PowerSpectrum:
         return np.concatenate(parts)
 
     def _expected(self, theta):
-        noise = self.survey.noise_std**2 * np.radians(self.survey.pixel_scale / 60) ** 2
+        noise = self.survey.noise_power
         spectra = tf.linalg.matmul(self.survey.power(theta, self.survey.multipoles()), self._matrix)
         return self._flat(spectra + noise * tf.eye(self.survey.bins, dtype=spectra.dtype)[..., None])
 

@@ -8,7 +8,7 @@ from keras import ops
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.prepared import DENSITIES
-from deepcosmo.nn.isotropic import BandPowers, IsotropicFilters
+from deepcosmo.nn.isotropic import BandPowers, IsotropicFilters, modes_of
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.standardise import Standardise
@@ -57,10 +57,10 @@ class MapCompressor(keras.Model):
 
     def features(self, maps):
         """Averages (batch, n) of maps (batch, size, size, channels)."""
-        maps = maps / self.noise_std
-        first = self.local[0](self.first(maps))
+        modes = modes_of(maps / self.noise_std)
+        first = self.local[0](self.first.of_modes(modes))
         second = self.local[1](self.second(first))
-        return ops.concatenate([self.powers(maps), *(ops.mean(v, (1, 2)) for v in (first, second))], -1)
+        return ops.concatenate([self.powers.of_modes(modes), *(ops.mean(v, (1, 2)) for v in (first, second))], -1)
 
     def call(self, maps):
         scaled = self.standardise(self.features(maps))

@@ -182,8 +182,7 @@ class PreparedDensity(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
-        compressor = config["compressor"] and keras.saving.deserialize_keras_object(config["compressor"])
-        return cls(**{**config, "compressor": compressor})
+        return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})
 
 
 def _as_bijector(power):

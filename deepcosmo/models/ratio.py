@@ -82,5 +82,4 @@ class RatioEstimator(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
-        compressor = config["compressor"] and keras.saving.deserialize_keras_object(config["compressor"])
-        return cls(**{**config, "compressor": compressor})
+        return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from deepcosmo.nn.fourier import frequency, inverse_fourier
-from deepcosmo.nn.isotropic import BandPowers, modes_of
+from deepcosmo.nn.isotropic import BandPowers, cropped, hats, modes_of
+from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["FieldStatistics"]
 
@@ -56,7 +57,7 @@ class FieldStatistics(keras.layers.Layer):
     @classmethod
     def of(cls, survey, *, modes=3, nodes=24, **options):
         """The statistics for maps of a `LensingSurvey`."""
-        cycles = np.geomspace(1.0, survey.pixels / np.sqrt(2), nodes)
+        cycles = np.geomspace(1.0, _largest(survey.pixels), nodes)
         ratio, vectors = survey.signal_to_noise(360.0 / survey.width * cycles)
         return cls(size=survey.pixels, channels=survey.bins, noise_std=survey.noise_std, ratio=ratio[:, :modes],
                    mixture=vectors[:, :modes], **options)  # fmt: skip
@@ -69,19 +70,21 @@ class FieldStatistics(keras.layers.Layer):
 
     def filtered(self, maps):
         """Maps through each filter (batch, filters, pixels), on a grid of half as many pixels on a side."""
-        n, half, filters = self.size, self.size // 2, self.filters
+        return self._filtered(modes_of(maps / self.noise_std))
 
-        def passed(part):  # (batch, channels, n // 2 + 1, n)
-            part = part[:, :, : half // 2 + 1]
-            part = ops.concatenate([part[..., : half // 2], part[..., n - half // 2 :]], -1)
-            part = ops.einsum("bcxy,fcxy->bfxy", part, self._transfer)
+    def _filtered(self, modes):
+        half = self.size // 2
+
+        def passed(part):  # (batch, channels, size // 2 + 1, size)
+            part = ops.einsum("bcxy,fcxy->bfxy", cropped(part, half), self._transfer)
             return ops.reshape(part, (-1, half // 2 + 1, half))
 
-        images = inverse_fourier([passed(part) for part in modes_of(maps / self.noise_std)], half)
-        return ops.reshape(images, (-1, filters, half * half))
+        images = inverse_fourier([passed(part) for part in modes], half)
+        return ops.reshape(images, (-1, self.filters, half * half))
 
     def call(self, maps):
-        filtered = self.filtered(maps)
+        modes = modes_of(maps / self.noise_std)
+        filtered = self._filtered(modes)
         pixels = filtered.shape[-1]
         std = ops.std(filtered, -1, keepdims=True)
         scaled = filtered / std
@@ -97,7 +100,7 @@ class FieldStatistics(keras.layers.Layer):
             return ops.take(flat, pairs[0] * self.filters + pairs[1], -1)
 
         return ops.concatenate([
-            self.powers(maps / self.noise_std),
+            self.powers.of_modes(modes),
             ops.log(std[..., 0]),
             *shares,
             some(products(scaled, scaled), self._pairs),
@@ -113,30 +116,24 @@ class FieldStatistics(keras.layers.Layer):
                 "ratio": self.ratio.tolist(), "mixture": self.mixture.tolist(), "bands": self.bands}  # fmt: skip
 
 
+def _largest(size):
+    """Wavenumber, cycles per map."""
+    return size / np.sqrt(2)
+
+
 def _transfers(size, ratio, mixture):
     """What each filter makes of each channel's modes on the coarser grid, such that noise keeps unit variance."""
     half = size // 2
     cycles = 0.5 * frequency((half, half))  # per pixel of the map
     inside = (cycles > 0) & (cycles < 0.25)  # neither the mean nor what would be aliased
-    wavenumber = size * np.maximum(cycles, 1 / size)
-    place = np.interp(np.log(wavenumber), np.linspace(0.0, np.log(size / np.sqrt(2)), len(ratio)),
-                      np.arange(len(ratio)))  # fmt: skip
-    left = np.minimum(place.astype(int), len(ratio) - 2)
-    right = place - left
-
-    def at_modes(values):
-        right_ = right.reshape(*right.shape, *[1] * (values.ndim - 1))
-        return (1 - right_) * values[left] + right_ * values[left + 1]
-
-    ratio, mixture = at_modes(ratio), at_modes(mixture)  # (x, y, modes), (x, y, modes, channels)
+    weight = hats(size * cycles, _largest(size), len(ratio))
+    ratio, mixture = (np.tensordot(weight, v, 1) for v in (ratio, mixture))  # (x, y, modes), (x, y, modes, channels)
     mixture /= np.linalg.norm(mixture, axis=-1, keepdims=True)
     smooth = [np.exp(-0.5 * (2 * np.pi * cycles * scale) ** 2) for scale in SCALES]
     wiener = np.moveaxis(np.sqrt(ratio) / (1.0 + ratio), -1, 0) * smooth[0]
     bands = [a - b for a, b in zip(smooth, [*smooth[1:], 0.0], strict=True)]
     gains = np.concatenate([wiener, *(np.repeat(band[None], ratio.shape[-1], 0) for band in bands)]) * inside
-    weight = np.full(cycles.shape, 2.0)  # of modes that stand for two
-    weight[0] = weight[-1] = 1.0
-    gains /= np.sqrt(np.sum(weight * gains**2, (1, 2), keepdims=True) / half**2)
+    gains /= np.sqrt(np.sum(multiplicity(half)[:, None] * gains**2, (1, 2), keepdims=True) / half**2)
     which = np.arange(len(gains)) % ratio.shape[-1]
     transfer = gains[:, None] * np.moveaxis(mixture, (-2, -1), (0, 1))[which]
     return (transfer * half / size).astype("float32")  # amplitudes are sums over fewer pixels

@@ -5,8 +5,9 @@ import numpy as np
 from keras import ops
 
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
+from deepcosmo.physics.fields import multiplicity
 
-__all__ = ["BandPowers", "IsotropicFilters", "band_edges", "modes_of"]
+__all__ = ["BandPowers", "IsotropicFilters", "band_edges", "cropped", "hats", "modes_of"]
 
 
 def band_edges(size, bands):
@@ -23,6 +24,20 @@ def modes_of(maps):
     n, channels = maps.shape[-2:]
     flat = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (-1, n, n))
     return [ops.reshape(part, (-1, channels, n // 2 + 1, n)) for part in fourier(flat)]
+
+
+def cropped(modes, size):
+    """Modes (..., size // 2 + 1, size) of maps on a coarser grid, of modes (..., n // 2 + 1, n)."""
+    half, n = size // 2, modes.shape[-1]
+    modes = modes[..., : half + 1, :]
+    return ops.concatenate([modes[..., :half], modes[..., n - half :]], -1)
+
+
+def hats(wavenumber, largest, nodes):
+    """Weights (..., nodes) of what is linear in ln k between nodes from 1 to the largest wavenumber, and constant
+    outside, at wavenumbers (...)."""
+    place = np.interp(np.log(np.maximum(wavenumber, 1e-3)), np.log(np.geomspace(1.0, largest, nodes)), np.arange(nodes))
+    return np.maximum(1.0 - np.abs(place[..., None] - np.arange(nodes)), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -42,15 +57,17 @@ class BandPowers(keras.layers.Layer):
         super().__init__(**kwargs)
         self.size, self.channels, self.bands = size, channels, bands
         label = np.digitize(size * frequency((size, size)), band_edges(size, bands)) - 1
-        weight = np.full(label.shape, 2.0)  # of modes that stand for two
-        weight[0] = weight[-1] = 1.0
+        weight = np.broadcast_to(multiplicity(size)[:, None], label.shape)
         mean = weight.ravel()[:, None] * (label.ravel()[:, None] == np.arange(bands))
         self._mean = (mean / mean.sum(0) / size**2).astype("float32")
         self._pairs = np.tril_indices(channels, -1)
 
     def call(self, maps):
-        real, imaginary = modes_of(maps)
-        real, imaginary = (ops.reshape(part, (-1, self.channels, self._mean.shape[0])) for part in (real, imaginary))
+        return self.of_modes(modes_of(maps))
+
+    def of_modes(self, modes):
+        """The same, of `modes_of` maps."""
+        real, imaginary = (ops.reshape(part, (-1, self.channels, self._mean.shape[0])) for part in modes)
         first, second = self._pairs
         log_power = ops.log(ops.matmul(real**2 + imaginary**2, self._mean))
         cross = ops.take(real, first, 1) * ops.take(real, second, 1)
@@ -83,11 +100,7 @@ class IsotropicFilters(keras.layers.Layer):
         super().__init__(**kwargs)
         self.inputs, self.filters, self.size, self.nodes = inputs, filters, size, nodes
         cycles = size * frequency((size, size))
-        place = np.interp(
-            np.log(np.maximum(cycles, 1e-3)), np.log(np.geomspace(1.0, size / 2, nodes)), np.arange(nodes)
-        )
-        hats = np.maximum(1.0 - np.abs(place[..., None] - np.arange(nodes)), 0.0)
-        self._hats = (hats * ((cycles > 0) & (cycles < size / 2))[..., None]).astype("float32")
+        self._hats = (hats(cycles, size / 2, nodes) * ((cycles > 0) & (cycles < size / 2))[..., None]).astype("float32")
 
     def build(self, input_shape=None):
         # bands of random width and place; white noise keeps about its variance
@@ -104,17 +117,20 @@ class IsotropicFilters(keras.layers.Layer):
         self.transfer.assign(band)
 
     def call(self, maps):
-        n, size = maps.shape[1], self.size
+        return self.of_modes(modes_of(maps))
+
+    def of_modes(self, modes):
+        """The same, of `modes_of` maps."""
+        n, size = modes[0].shape[-1], self.size
         half = size // 2
         # amplitudes of modes are sums over pixels, of which there are fewer; the noise of a pixel stays what it was
         transfer = ops.matmul(self._hats * (size / n), self.transfer)  # (half + 1, size, filters)
 
         def passed(part):
-            part = ops.concatenate([part[:, :, : half + 1, :half], part[:, :, : half + 1, n - half :]], -1)
-            part = ops.matmul(ops.transpose(part, (0, 2, 3, 1)), self.mixture) * transfer
+            part = ops.matmul(ops.transpose(cropped(part, size), (0, 2, 3, 1)), self.mixture) * transfer
             return ops.reshape(ops.transpose(part, (0, 3, 1, 2)), (-1, half + 1, size))
 
-        images = inverse_fourier([passed(part) for part in modes_of(maps)], size)
+        images = inverse_fourier([passed(part) for part in modes], size)
         return ops.transpose(ops.reshape(images, (-1, self.filters, size, size)), (0, 2, 3, 1))
 
     def compute_output_shape(self, input_shape):

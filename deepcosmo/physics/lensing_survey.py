@@ -105,6 +105,11 @@ class LensingSurvey:
         return self.sigma_e / np.sqrt(self.density / self.bins * self.pixel_scale**2)
 
     @property
+    def noise_power(self):
+        """Angular power spectrum of the noise of one bin, steradian."""
+        return (self.noise_std * np.radians(self.pixel_scale / 60)) ** 2
+
+    @property
     def fiducial(self):
         """Parameters (n,) in the middle of the priors."""
         return np.array([FIDUCIAL[name] for name in self.parameters], "float32")
@@ -151,7 +156,7 @@ class LensingSurvey:
         """Karhunen-Loeve modes of the bins at the fiducial cosmology and multipoles (n,), best first: ratios of signal
         and noise power (n, bins), and unit vectors (n, bins, bins), the last axis being that of the bins."""
         signal = np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), -1, 0)
-        ratio, vectors = np.linalg.eigh(signal / (self.noise_std * np.radians(self.pixel_scale / 60)) ** 2)
+        ratio, vectors = np.linalg.eigh(signal / self.noise_power)
         vectors = np.swapaxes(vectors, -1, -2)[:, ::-1]
         return np.maximum(ratio[:, ::-1], 0.0), vectors * np.where(vectors.sum(-1, keepdims=True) < 0, -1.0, 1.0)
 

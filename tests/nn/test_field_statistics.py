@@ -57,8 +57,7 @@ def test_modes_diagonalise_signal_and_noise():
     ell = SURVEY.multipoles()[::8]
     ratio, vectors = SURVEY.signal_to_noise(ell)
     signal = np.moveaxis(SURVEY.power(tf.constant(SURVEY.fiducial), ell).numpy(), -1, 0)
-    noise = (SURVEY.noise_std * np.radians(SURVEY.pixel_scale / 60)) ** 2
-    found = vectors @ (signal / noise) @ np.swapaxes(vectors, -1, -2)
+    found = vectors @ (signal / SURVEY.noise_power) @ np.swapaxes(vectors, -1, -2)
     np.testing.assert_allclose(found, ratio[..., None] * np.eye(5), atol=1e-4 * ratio.max())
     assert np.all(np.diff(ratio, axis=-1) <= 0)
 

@@ -22,7 +22,7 @@ from deepcosmo.models.ratio import RatioEstimator
 from deepcosmo.models.scored import Scored
 from deepcosmo.nn.linear_fit import LinearFit
 
-__all__ = ["APT", "NLE", "NPE", "NRE", "Estimator"]
+__all__ = ["APT", "METHODS", "NLE", "NPE", "NRE", "Estimator"]
 
 
 class Estimator(abc.ABC):
@@ -324,3 +324,6 @@ class NRE(_OfFeatures, _OfLikelihood):
 
     def _log_likelihood(self, network, theta, data):
         return network.log_ratio_of_features(theta, data)
+
+
+METHODS = {cls.__name__: cls for cls in (NPE, APT, NLE, NRE)}

@@ -5,12 +5,11 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.inference.sbi.estimators import APT, NLE, NPE, NRE
+from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.models.conditional import stateless_seed
 
 __all__ = ["sequential"]
 
-METHODS = {"NPE": NPE, "APT": APT, "NLE": NLE, "NRE": NRE}
 TRUNCATED = "NPE", "NRE"
 TRUNCATION = 1e-3  # probability that a posterior may have where its prior is cut off
 PROBES = 100_000  # draws of the prior that tell how much of it is left

@@ -9,14 +9,13 @@ import keras
 import numpy as np
 
 from deepcosmo.inference.sbi.ensemble import Ensemble
-from deepcosmo.inference.sbi.estimators import APT, NLE, NPE, NRE
+from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.training import copied
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.training.checkpoint import write_atomically
 
 __all__ = ["load", "save"]
 
-KINDS = {"NPE": NPE, "APT": APT, "NLE": NLE, "NRE": NRE}
 WEIGHTS = "matrix", "bias", "factor", "inverse"  # of `LinearFit`
 DRAWS = 100  # of the prior, where another one would show
 
@@ -86,7 +85,7 @@ def _read(folder, prior):
         compressor = keras.saving.load_model(folder / "compressor.keras", compile=False)
         compressor.trainable = False
     density = {} if facts["kind"] == "NRE" else {"density": facts["density"]}
-    estimator = KINDS[facts["kind"]](prior, compressor=compressor, options=facts["options"], **density)
+    estimator = METHODS[facts["kind"]](prior, compressor=compressor, options=facts["options"], **density)
     _check_prior(estimator, arrays)
     fit = LinearFit(dim=len(arrays["bias"]), features=0)
     fit.build()
