@@ -18,11 +18,15 @@ import tensorflow_probability as tfp
 import tqdm
 
 from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.split_hmc import SplitHMC
 from deepcosmo.models.conditional import stateless_seed
+from deepcosmo.physics import fields
 
 __all__ = ["Chains", "FullField"]
 
 TARGET = 0.8  # acceptance probability that step sizes are adapted to
+FIRST_STEP = 0.2  # radians, to begin with
+LENGTHS = np.pi / 4, 3 * np.pi / 4  # of trajectories, radians; a quarter turn forgets where it began
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class Chains:
     Attributes:
         theta: parameters (draws, chains, n).
         acceptance: mean acceptance probability.
-        step_size: of the leapfrog steps.
+        step_size: of a trajectory, radians.
         r_hat, ess: potential scale reduction and effective sample size of each parameter (n,).
     """
 
@@ -52,15 +56,16 @@ class Chains:
 class FullField:
     """Posterior of parameters and latent field given maps.
 
-    Chains move in coordinates in which the posterior is about as wide along all axes: parameters are unconstrained and
-    divided by the covariance that the warm-up finds, and each mode of the white noise by how well the maps determine
-    it. Trajectories are of random length, since those of a fixed one meet their own period.
+    Chains move in coordinates in which it is nearly a standard normal distribution: parameters are unconstrained and
+    divided by the covariance that the warm-up finds, and the field's are those that would be exactly normal and
+    independent of the parameters if the field were Gaussian. What is left to integrate is small, and `SplitHMC` takes
+    long steps. Trajectories are of random length, since those of a fixed one meet their own period.
 
     Args:
         survey: `LensingSurvey`.
         maps: what it saw, (rows, columns, bins).
         prior: of the parameters, a `tfd.Distribution` of vectors; by default that of the survey.
-        start: parameters (n,) at which the field's precision is taken; by default the fiducial ones.
+        start: parameters (n,) at which chains start; by default the fiducial ones.
     """
 
     def __init__(self, survey, maps, *, prior=None, start=None):
@@ -69,55 +74,66 @@ class FullField:
             raise ValueError(f"maps must have the shape {survey.shape} of one observation; got {maps.shape}")
         if not np.isfinite(maps).all():
             raise ValueError("maps hold NaN or infinite values")
-        self.survey, self.maps = survey, tf.constant(maps)
+        self.survey, self.maps = survey, tf.constant(np.moveaxis(maps, -1, 0) / survey.noise_std, tf.float32)
+        self._modes = tf.signal.rfft2d(self.maps)
+        count = fields.multiplicity(survey.pixels)
+        self._multiplicity, self._quadrant = (count / survey.pixels**2).astype("float32"), np.outer(count, count)
         self.prior = prior or survey.prior()
         self.bijector = unconstraining(self.prior)
         self.start = np.asarray(survey.fiducial if start is None else start, "float32")
         self.dim = len(survey.parameters)
-        response = survey.response(self.start).numpy() / survey.noise_std
-        values, vectors = np.linalg.eigh(np.eye(survey.bins) + np.einsum("yxki,yxkj->yxij", response, response))
-        root = np.einsum("yxik,yxk,yxjk->yxij", vectors, values**-0.5, vectors)
-        self._root = tf.constant(np.einsum("yxij->ijyx", root), tf.complex64)
-        modes = np.fft.rfft2(maps / survey.noise_std, axes=(0, 1))
-        modes = np.einsum("yxij,yxkj,yxk->iyx", root, response, modes)  # of the Wiener-filtered white noise
-        self._u = np.fft.irfft2(modes, survey.shape[:2]).astype("float32")
         # beyond all that the prior allows, where trajectories that diverge must not end in NaN
         z = self.bijector.inverse(self.prior.sample(2000, seed=[0, 0])).numpy()
         self.scale = z.std(0)
         self._reach = z.mean(0) - 12 * self.scale, z.mean(0) + 12 * self.scale
-        self._trajectory = tf.function(self._trajectory, autograph=False)
+        self._trajectory = tf.function(self._trajectory, autograph=False, jit_compile=True)
 
-    def white(self, u):
-        """White noise (..., bins, rows, columns) of scaled coordinates of the same shape."""
-        modes = tf.reduce_sum(self._root * tf.signal.rfft2d(u)[..., None, :, :, :], -3)
-        return tf.signal.irfft2d(modes, self.survey.shape[:2])
+    def white(self, field, u):
+        """Modes of the white noise (..., bins, rows, columns // 2 + 1) that coordinates u (..., bins, rows, columns) are
+        of, for the `LognormalField` of some parameters, and ln |d white / d u| (...).
+
+        With S the linear response of maps over their noise, white noise has the precision 1 + S'S = L L' and the mean
+        of Wiener's filter given maps of a Gaussian field; u is what is left of it, times L'.
+        """
+        response = field.response() / tf.cast(self.survey.noise_std, field.root.dtype)
+        precision = tf.einsum("...kiyx,...kjyx->...ijyx", response, response)
+        precision += tf.eye(self.survey.bins, dtype=precision.dtype)[..., None, None]
+        factor = fields.cholesky(precision)
+        inverse = _inverted(factor)
+        gain = tf.einsum("...ikyx,...jkyx->...ijyx", inverse, response)
+        left = tf.signal.rfft2d(u) + fields.mixed(gain, self._modes)
+        white = fields.mixed(tf.einsum("...ijyx->...jiyx", inverse), left)
+        logarithms = tf.reduce_sum(tf.math.log(tf.einsum("...iiyx->...iyx", factor)), -3)
+        change = -tf.reduce_sum(tf.cast(self._quadrant, factor.dtype) * logarithms, [-2, -1])
+        return white, tf.cast(change, u.dtype)
 
     def log_prob(self, z, u):
-        """ln p(theta(z), white(u), maps) (chains,) up to a constant, for unconstrained parameters z (chains, n) and
-        scaled white noise u (chains, bins, rows, columns)."""
+        """ln p(theta(z), white noise of u, maps) (chains,) up to a constant, as a density of unconstrained parameters z
+        (chains, n) and coordinates u of the field (chains, bins, rows, columns)."""
         inside = tf.clip_by_value(tf.where(tf.math.is_nan(z), 0.0, z), *self._reach)
-        theta, white = self.bijector.forward(inside), self.white(u)
-        prior = self.prior.log_prob(theta) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
-        likelihood = self.survey.log_likelihood(self.maps, self.survey.convergence(theta, white))
-        total = prior + likelihood - 0.5 * tf.reduce_sum(tf.square(white), [-3, -2, -1])
+        theta = self.bijector.forward(inside)
+        field = self.survey.field(theta)
+        white, change = self.white(field, u)
+        change += self.bijector.forward_log_det_jacobian(inside, event_ndims=1)
+        chi2 = tf.reduce_sum(tf.square(field.from_modes(white) / self.survey.noise_std - self.maps), [-3, -2, -1])
+        square = tf.square(tf.math.real(white)) + tf.square(tf.math.imag(white))
+        chi2 += tf.reduce_sum(self._multiplicity * square, [-3, -2, -1])
+        total = self.prior.log_prob(theta) + change - 0.5 * chi2
         return tf.where(tf.math.is_finite(total) & tf.reduce_all(z == inside, -1), total, -np.inf)
 
     def _trajectory(self, v, u, mean, factor, step_size, steps, seed):
         """One proposal from v (chains, n), u: new v, u, and the acceptance probability (chains,)."""
-        kernel = tfp.mcmc.HamiltonianMonteCarlo(
-            lambda v, u: self.log_prob(mean + tf.linalg.matvec(factor, v), u), step_size, steps
-        )
+        kernel = SplitHMC(lambda v, u: self.log_prob(mean + tf.linalg.matvec(factor, v), u), step_size, steps)
         (v, u), results = kernel.one_step([v, u], kernel.bootstrap_results([v, u]), seed=seed)
         return v, u, tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
 
-    def sample(self, draws, *, chains=2, warmup=200, steps=20, scale=None, seed=0, checkpoint=None, progress=True):
+    def sample(self, draws, *, chains=2, warmup=200, scale=None, seed=0, checkpoint=None, progress=True):
         """Runs chains.
 
         Args:
             draws: of each chain, after the warm-up.
             chains: run side by side.
             warmup: trajectories in which step size and scales are found.
-            steps: mean number of leapfrog steps of a trajectory.
             scale: standard deviations (n,) of the unconstrained parameters to begin with; by default a fifth of those
                 of the prior.
             seed: int.
@@ -130,7 +146,7 @@ class FullField:
         Raises:
             ValueError: the checkpoint is that of another run.
         """
-        run = _Run(self, chains, warmup, steps, scale, stateless_seed(seed), draws)
+        run = _Run(self, chains, warmup, scale, stateless_seed(seed), draws)
         if checkpoint is not None:
             run.resume(Path(checkpoint))
         with tqdm.tqdm(total=warmup + draws, initial=run.done, disable=not progress, unit=" draws") as bar:
@@ -145,29 +161,42 @@ class FullField:
         return Chains(theta=theta, acceptance=acceptance, step_size=float(np.exp(run.log_step)))
 
 
+def _inverted(lower):
+    """Inverse of lower triangular matrices (..., n, n, y, x), a row after the other."""
+    n = lower.shape[-4]
+    rows = []
+    for i in range(n):
+        row = tf.broadcast_to(tf.one_hot(i, n, dtype=lower.dtype)[:, None, None], tf.shape(lower[..., i, :, :, :]))
+        for j in range(i):
+            row -= lower[..., i, j, None, :, :] * rows[j]
+        rows.append(row / lower[..., i, i, None, :, :])
+    return tf.stack(rows, -4)
+
+
 class _Run:
     """State of chains on their way."""
 
-    def __init__(self, sampler, chains, warmup, steps, scale, seed, draws):
-        self._sampler, self._warmup, self._steps, self._seed = sampler, warmup, steps, seed
-        self._what = {"chains": chains, "warmup": warmup, "steps": steps, "seed": seed.numpy().tolist(),
+    def __init__(self, sampler, chains, warmup, scale, seed, draws):
+        self._sampler, self._warmup, self._seed = sampler, warmup, seed
+        self._what = {"chains": chains, "warmup": warmup, "seed": seed.numpy().tolist(),
                       "maps": float(np.sum(np.abs(sampler.maps)))}  # fmt: skip
         scale = 0.2 * sampler.scale if scale is None else scale
         self.mean, self.factor = sampler.bijector.inverse(sampler.start).numpy(), np.diag(scale).astype("float32")
         to_v, to_u = tf.unstack(tf.random.split(tf.random.fold_in(seed, -1), 2))
         self.v = tf.random.stateless_normal([chains, sampler.dim], to_v)
         bins = sampler.survey.bins
-        self.u = sampler._u + tf.random.stateless_normal([chains, bins, *sampler.survey.shape[:2]], to_u)
-        self.done, self.log_step = 0, np.log(0.5 * np.prod(sampler.survey.shape) ** -0.25)
+        self.u = tf.random.stateless_normal([chains, bins, *sampler.survey.shape[:2]], to_u)
+        self.done, self.log_step = 0, np.log(FIRST_STEP)
         self.z = np.zeros((warmup + draws, chains, sampler.dim), "float32")
         self.accepted = np.zeros(warmup + draws)
 
     def advance(self):
         """One trajectory of each chain; its acceptance probability."""
         to_length, to_move = tf.unstack(tf.random.split(tf.random.fold_in(self._seed, self.done), 2))
-        steps = tf.random.stateless_uniform((), to_length, 1, 2 * self._steps, tf.int32)
-        numbers = (tf.constant(v, tf.float32) for v in (self.mean, self.factor, np.exp(self.log_step)))
-        self.v, self.u, acceptance = self._sampler._trajectory(self.v, self.u, *numbers, steps, to_move)
+        length = float(tf.random.stateless_uniform((), to_length, *LENGTHS))
+        steps = int(np.ceil(length / np.exp(self.log_step)))
+        numbers = (tf.constant(v, tf.float32) for v in (self.mean, self.factor, length / steps))
+        self.v, self.u, acceptance = self._sampler._trajectory(self.v, self.u, *numbers, tf.constant(steps), to_move)
         acceptance = float(tf.reduce_mean(acceptance))
         self.z[self.done] = self.mean + self.v.numpy() @ self.factor.T
         self.accepted[self.done] = acceptance

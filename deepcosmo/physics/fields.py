@@ -3,12 +3,13 @@
 Maps are (..., bins, rows, columns) on a flat, periodic sky: rows along declination, columns along right ascension.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
+__all__ = ["LognormalField", "gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
 
 _LOWEST = -0.9  # correlation of log-normal fields, over the product of their shifts
 
@@ -71,8 +72,8 @@ def _transformed(quadrant, shape):
     return rows @ quadrant @ tf.transpose(columns)
 
 
-def _root(power):
-    """Cholesky factor over the bins of spectra (..., bins, bins, y, x).
+def cholesky(power):
+    """Lower triangular factors over the bins of spectra (..., bins, bins, y, x).
 
     Correlations of logarithms need not be those of any field, nor rounded spectra that are nearly dependent: no bin
     takes more from another than is left of its own variance, so that the variance at least is always right.
@@ -91,12 +92,18 @@ def _root(power):
     return tf.stack(columns, -3)
 
 
-def _coloured(white, root, pixel_scale):
-    """Maps (..., bins, rows, columns) from white noise of the same shape; the root is that of a quadrant's spectra."""
-    shape = list(white.shape[-2:])
-    root, modes = tf.cast(_unfolded(root, shape[0]), white.dtype), tf.signal.rfft2d(white)
-    modes = tf.reduce_sum(tf.cast(root, modes.dtype) * modes[..., None, :, :, :], -3)
-    return tf.signal.irfft2d(modes, shape) * tf.cast(np.degrees(60) / pixel_scale, white.dtype)
+def _coloured(modes, root, shape, pixel_scale):
+    """Maps (..., bins, rows, columns) from modes of white noise; the root is that of a quadrant's spectra."""
+    maps = tf.signal.irfft2d(mixed(root, modes), shape)
+    return maps * tf.cast(np.degrees(60) / pixel_scale, maps.dtype)
+
+
+def mixed(matrices, modes):
+    """Products of matrices (..., n, bins, y, x), real and known at the modes of a quadrant, and vectors of modes
+    (..., bins, rows, columns // 2 + 1), complex: (..., n, rows, columns // 2 + 1)."""
+    matrices = _unfolded(tf.cast(matrices, modes.dtype.real_dtype), modes.shape[-2])
+    parts = (tf.reduce_sum(matrices * part[..., None, :, :, :], -3) for part in (tf.math.real(modes), tf.math.imag(modes)))
+    return tf.complex(*parts)
 
 
 def _white(c_ell, shape, seed):
@@ -119,8 +126,8 @@ def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
         (..., bins, rows, columns), of mean 0.
     """
     c_ell = tf.convert_to_tensor(c_ell)
-    root = _root(_on_quadrant(c_ell, ell, shape, pixel_scale))
-    return _coloured(_white(c_ell, shape, seed), root, pixel_scale)
+    root = cholesky(_on_quadrant(c_ell, ell, shape, pixel_scale))
+    return _coloured(tf.signal.rfft2d(_white(c_ell, shape, seed)), root, shape, pixel_scale)
 
 
 def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
@@ -144,42 +151,57 @@ def lognormal_from_white(white, c_ell, ell, shift, *, pixel_scale):
 
     Maps have the precision of the noise; spectra may be of a higher one.
     """
-    shift = tf.convert_to_tensor(shift)
-    root, variance = _lognormal_root(c_ell, ell, shift, list(white.shape[-2:]), pixel_scale)
-    logarithm = _coloured(white, root, pixel_scale)
-    kappa = tf.exp(logarithm - tf.cast(0.5 * variance, white.dtype)[..., None, None]) - 1.0
-    return tf.cast(shift, white.dtype)[..., None, None] * kappa
+    field = LognormalField.of(c_ell, ell, shift, shape=list(white.shape[-2:]), pixel_scale=pixel_scale)
+    return field.from_modes(tf.signal.rfft2d(white))
 
 
-def _lognormal_root(c_ell, ell, shift, shape, pixel_scale):
-    """`_root` of the logarithm of log-normal maps, and its variance (..., bins)."""
-    c_ell, bins = tf.convert_to_tensor(c_ell), shift.shape[-1]
-    shift = tf.cast(shift, c_ell.dtype)
-    area = np.radians(pixel_scale / 60) ** 2
-    first, second = np.tril_indices(bins)  # a pair of bins once, not twice
-    pair = np.zeros((bins, bins), int)
-    pair[first, second] = pair[second, first] = np.arange(len(first))
-    flat = tf.reshape(c_ell, tf.concat([tf.shape(c_ell)[:-3], [bins**2, len(ell)]], 0))
-    c_ell = tf.gather(flat, first * bins + second, axis=-2)
-    correlation = _transformed(_on_quadrant(c_ell, ell, shape, pixel_scale), shape) / (area * np.prod(shape))
-    product = tf.gather(shift, first, axis=-1) * tf.gather(shift, second, axis=-1)
-    gaussian = tf.math.log1p(tf.maximum(correlation / product[..., None, None], _LOWEST))
-    power = tf.gather(_transformed(gaussian, shape) * area, pair, axis=-3)
-    return _root(power), tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LognormalField:
+    """Log-normal maps as functions of the modes of the white noise that they are made from.
 
-
-def lognormal_response(c_ell, ell, shift, *, shape, pixel_scale):
-    """What log-normal maps are of the white noise they are made from, as far as the logarithm is linear.
-
-    Arguments as of `lognormal_maps`.
-
-    Returns:
-        Matrices over the bins for each mode of `tf.signal.rfft2d`, (..., rows, columns // 2 + 1, bins, bins).
+    Attributes:
+        root: of the spectra of logarithms, at the modes of a quadrant (..., bins, bins, rows // 2 + 1, columns // 2 + 1).
+        variance: of the logarithms (..., bins).
+        shift: of `lognormal_maps`, (..., bins).
+        shape: (rows, columns).
+        pixel_scale: arcmin.
     """
-    shift = tf.convert_to_tensor(shift)
-    root, _ = _lognormal_root(c_ell, ell, shift, list(shape), pixel_scale)
-    root *= tf.cast(shift, root.dtype)[..., :, None, None, None] * np.degrees(60) / pixel_scale
-    return tf.einsum("...ijyx->...yxij", _unfolded(root, shape[0]))
+
+    root: tf.Tensor
+    variance: tf.Tensor
+    shift: tf.Tensor
+    shape: tuple
+    pixel_scale: float
+
+    @classmethod
+    def of(cls, c_ell, ell, shift, *, shape, pixel_scale):
+        """The field with the spectra and shifts of `lognormal_maps`."""
+        c_ell = tf.convert_to_tensor(c_ell)
+        shift = tf.cast(shift, c_ell.dtype)
+        bins = shift.shape[-1]
+        area = np.radians(pixel_scale / 60) ** 2
+        first, second = np.tril_indices(bins)  # a pair of bins once, not twice
+        pair = np.zeros((bins, bins), int)
+        pair[first, second] = pair[second, first] = np.arange(len(first))
+        flat = tf.reshape(c_ell, tf.concat([tf.shape(c_ell)[:-3], [bins**2, len(ell)]], 0))
+        c_ell = tf.gather(flat, first * bins + second, axis=-2)
+        correlation = _transformed(_on_quadrant(c_ell, ell, shape, pixel_scale), shape) / (area * np.prod(shape))
+        product = tf.gather(shift, first, axis=-1) * tf.gather(shift, second, axis=-1)
+        gaussian = tf.math.log1p(tf.maximum(correlation / product[..., None, None], _LOWEST))
+        power = tf.gather(_transformed(gaussian, shape) * area, pair, axis=-3)
+        variance = tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)
+        return cls(root=cholesky(power), variance=variance, shift=shift, shape=tuple(shape), pixel_scale=pixel_scale)
+
+    def from_modes(self, modes):
+        """Maps (..., bins, rows, columns) of modes (..., bins, rows, columns // 2 + 1), in their precision."""
+        logarithm = _coloured(modes, self.root, list(self.shape), self.pixel_scale)
+        variance, shift = (tf.cast(v, logarithm.dtype)[..., None, None] for v in (self.variance, self.shift))
+        return shift * (tf.exp(logarithm - 0.5 * variance) - 1.0)
+
+    def response(self):
+        """What maps are of the white noise as far as the logarithm is linear: lower triangular matrices over the bins
+        for the modes of a quadrant, (..., bins, bins, rows // 2 + 1, columns // 2 + 1)."""
+        return self.root * (self.shift[..., :, None, None, None] * np.degrees(60) / self.pixel_scale)
 
 
 def measured_power(maps, *, pixel_scale, edges):

@@ -153,12 +153,9 @@ class LensingSurvey:
         return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0)
 
     def signal_to_noise(self, ell):
-        """Karhunen-Loeve modes of the bins at the fiducial cosmology and multipoles (n,), best first: ratios of signal
-        and noise power (n, bins), and unit vectors (n, bins, bins), the last axis being that of the bins."""
-        signal = np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), -1, 0)
-        ratio, vectors = np.linalg.eigh(signal / self.noise_power)
-        vectors = np.swapaxes(vectors, -1, -2)[:, ::-1]
-        return np.maximum(ratio[:, ::-1], 0.0), vectors * np.where(vectors.sum(-1, keepdims=True) < 0, -1.0, 1.0)
+        """Angular power spectra at the fiducial cosmology and multipoles (n,), over the power of the noise: (n, bins,
+        bins)."""
+        return np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), -1, 0) / self.noise_power
 
     def shift(self, theta):
         """Log-normal shift parameters (..., bins).
@@ -188,17 +185,14 @@ class LensingSurvey:
         Returns:
             (..., rows, columns, bins), in the precision of the white noise.
         """
-        ell = self.multipoles()
-        kappa = fields.lognormal_from_white(
-            white, self.power(theta, ell), ell, self.shift(theta), pixel_scale=self.pixel_scale
-        )
+        kappa = self.field(theta).from_modes(tf.signal.rfft2d(white))
         return tf.einsum("...byx->...yxb", kappa)
 
-    def response(self, theta):
-        """What maps are of the latent white noise, to first order, as of `fields.lognormal_response`."""
+    def field(self, theta):
+        """The `fields.LognormalField` of parameters (..., n)."""
         ell = self.multipoles()
-        return fields.lognormal_response(self.power(theta, ell), ell, self.shift(theta),
-                                         shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)
+        return fields.LognormalField.of(self.power(theta, ell), ell, self.shift(theta),
+                                        shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)  # fmt: skip
 
     def latent(self, n, seed):
         """White noise (n, bins, rows, columns), float32."""

@@ -25,7 +25,7 @@ def main():
     arguments = parser.parse_args()
     survey = lsst_y10()
     (maps,) = fiducial_maps(survey, 1, SEED)
-    chains = FullField(survey, maps).sample(arguments.draws, chains=2, warmup=160, steps=16, scale=SCALE, seed=1,
+    chains = FullField(survey, maps).sample(arguments.draws, chains=2, warmup=160, scale=SCALE, seed=1,
                                             checkpoint=arguments.checkpoint)  # fmt: skip
     theta = chains.theta.reshape(-1, len(survey.parameters))
     print(f"acceptance {chains.acceptance:.2f}, steps of {chains.step_size:.3f}")
