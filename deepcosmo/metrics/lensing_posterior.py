@@ -5,13 +5,15 @@ import tensorflow as tf
 
 from deepcosmo.inference.power_spectrum import PowerSpectrum
 from deepcosmo.metrics.calibration import calibration
+from deepcosmo.metrics.two_sample import c2st
 from deepcosmo.training import Metric
 
-__all__ = ["fiducial_maps", "figure_of_merit", "lensing_posterior_metrics", "turns"]
+__all__ = ["fiducial_maps", "figure_of_merit", "full_field_metrics", "lensing_posterior_metrics", "observed", "turns"]
 
 _DRAWS = 500  # of the posterior of each map, for calibration
 _FIDUCIAL = 64  # maps at the fiducial cosmology
 _COMPARED = 3  # of these with power spectra, which take minutes
+_PAIRS = ("omega_c", "sigma_8"), ("omega_c", "w_0")  # of which figures of merit are measured
 
 
 def turns(maps):
@@ -25,10 +27,15 @@ def figure_of_merit(samples, columns):
     return float(np.linalg.det(np.cov(np.asarray(samples, float)[:, columns].T)) ** -0.5)
 
 
+def observed(survey, theta, seed):
+    """A map of each of some parameters (m, n), which does not depend on the others: (m, rows, columns, bins)."""
+    theta = np.asarray(theta, "float32")
+    return np.concatenate([survey.sample(theta[i : i + 1], tf.constant([seed, i], tf.int32)) for i in range(len(theta))])
+
+
 def fiducial_maps(survey, n, seed):
     """n maps at the fiducial cosmology, (n, rows, columns, bins)."""
-    seeds = [tf.constant([seed, i], tf.int32) for i in range(n)]
-    return np.concatenate([survey.sample(tf.constant(survey.fiducial)[None], s) for s in seeds])
+    return observed(survey, np.tile(survey.fiducial, (n, 1)), seed)
 
 
 def _summaries(model, maps):
@@ -36,18 +43,51 @@ def _summaries(model, maps):
 
 
 def _s_8(survey, samples):
-    """S_8 = sigma_8 sqrt(Omega_m / 0.3) of parameters (..., 6)."""
-    omega_c, omega_b, sigma_8 = (samples[..., survey.parameters.index(n)] for n in ("omega_c", "omega_b", "sigma_8"))
-    return sigma_8 * np.sqrt((omega_c + omega_b) / 0.3)
+    """S_8 = sigma_8 sqrt(Omega_m / 0.3) of parameters (..., n)."""
+    cosmology = survey.cosmology(samples)
+    return (cosmology.sigma_8 * np.sqrt((cosmology.omega_c + cosmology.omega_b) / 0.3)).numpy()
+
+
+def full_field_metrics(model, maps, explicit, *, seed):
+    """Holds a `MapPosterior` against explicit posteriors of the same maps.
+
+    Args:
+        model: the model.
+        maps: (m, rows, columns, bins).
+        explicit: draws of `inference.full_field.FullField` for each, (m, n, dim).
+        seed: int.
+
+    Returns:
+        List of `Metric`: C2ST, whose reference is that of two halves of the explicit draws; distances of means in
+        standard deviations and ratios of widths, each the mean over maps and parameters and the largest.
+    """
+    explicit = np.asarray(explicit)
+    implicit = np.moveaxis(model.sample(explicit.shape[1], maps, seed=seed).numpy(), 1, 0)
+    scores = np.array([c2st(a, b) for a, b in zip(explicit, implicit, strict=True)])
+    halves = np.mean([c2st(draws[::2], draws[1::2]) for draws in explicit])
+    width = explicit.std(1)
+    shift = np.abs(implicit.mean(1) - explicit.mean(1)) / width
+    ratio = implicit.std(1) / width
+    figures = [
+        ("C2ST against full-field HMC", scores.mean(), scores.std() / max(1, len(scores) - 1) ** 0.5,
+         f"{halves:.3f} between draws of HMC"),
+        ("C2ST against full-field HMC, largest", scores.max(), None, None),
+        ("distance of means from those of HMC [sigma]", shift.mean(), None, None),
+        ("distance of means from those of HMC, largest [sigma]", shift.max(), None, None),
+        ("width over that of HMC", ratio.mean(), None, None),
+        ("width over that of HMC, farthest from 1", ratio.flat[np.argmax(np.abs(np.log(ratio)))], None, None),
+    ]  # fmt: skip
+    return [Metric(name=name, value=float(value), error=None if not error else float(error), reference=reference,
+                   split="simulated maps", size=len(maps)) for name, value, error, reference in figures]  # fmt: skip
 
 
 def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, references=None):
-    """Measures a `MapPosterior` of all six parameters.
+    """Measures a `MapPosterior` of omega_c, sigma_8 and perhaps other parameters.
 
     Args:
         model: the model.
         survey: the `LensingSurvey` it is for.
-        batches: iterable of (maps, theta) that training never saw.
+        batches: iterable of (maps, theta), or (statistics of maps, theta), that training never saw.
         split: their name.
         seed: int, of maps at the fiducial cosmology and of draws.
         progress: wraps an iterable in a progress bar.
@@ -75,7 +115,8 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
     widths = {name: draws[..., i].std(0) for i, name in enumerate(survey.parameters)}
     widths["S_8"] = _s_8(survey, draws).std(0)
 
-    pairs = {"(omega_c, sigma_8)": [0, 2], "(omega_c, w_0)": [0, 5]}
+    pairs = {f"({', '.join(pair)})": [survey.parameters.index(name) for name in pair] for pair in _PAIRS
+             if set(pair) <= set(survey.parameters)}  # fmt: skip
     power = PowerSpectrum(survey, progress=False)
     classical = [power.sample(4000, maps, seed=seed) for maps in progress(fiducial[:_COMPARED])]
     gains = {name: np.array([figure_of_merit(draws[:, i], columns) / figure_of_merit(old, columns)
@@ -83,9 +124,8 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
 
     error = truth.std() / np.sqrt(len(truth))
     figures = [("log-density of the true parameters [nats]", truth.mean(), error, len(truth))]
-    for name in ("omega_c", "sigma_8", "w_0", "S_8"):
-        figures.append((f"sigma({name}) at the fiducial cosmology", widths[name].mean(),
-                        widths[name].std() / np.sqrt(_FIDUCIAL), _FIDUCIAL))  # fmt: skip
+    figures += [(f"sigma({name}) at the fiducial cosmology", width.mean(), width.std() / np.sqrt(_FIDUCIAL), _FIDUCIAL)
+                for name, width in widths.items()]  # fmt: skip
     for name, gain in gains.items():
         figures.append((f"figure of merit {name} over that of power spectra", gain.mean(),
                         gain.std(ddof=1) / np.sqrt(len(gain)), len(gain)))  # fmt: skip

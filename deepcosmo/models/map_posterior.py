@@ -8,72 +8,61 @@ from keras import ops
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.prepared import DENSITIES
-from deepcosmo.nn.isotropic import BandPowers, IsotropicFilters, modes_of
+from deepcosmo.models.regression import Regression
 from deepcosmo.nn.linear_fit import LinearFit
+from deepcosmo.nn.power import Power
 from deepcosmo.nn.resnet import MLP
-from deepcosmo.nn.standardise import Standardise
 
 __all__ = ["MapCompressor", "MapPosterior"]
+
+_REACH = 3.0  # standard deviations, beyond which statistics grow as a logarithm only
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class MapCompressor(keras.Model):
-    """Summaries of periodic maps that shifts, flips and quarter turns of the map leave alone.
+    """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
 
-    Band powers, and averages over the map of functions of filtered maps: a first layer of isotropic filters, in which
-    a small network sees all filters at one place, and a second layer of filters of what it makes of them. Each knows
-    what a scattering transform knows (Cheng et al. 2020, arXiv:2006.08561), with filters and non-linearities that are
-    learned. The summaries start as a linear regression on all of these; what a network adds to it starts near zero.
+    Statistics can be measured once and for all, with many realisations of the noise: where maps are asked for, their
+    statistics (batch, n) will do, too.
 
     Args:
-        size: pixels on a side.
-        channels: maps of one sky.
-        noise_std: standard deviation of the noise of a pixel, by which maps are divided.
+        statistics: `FieldStatistics`.
         outputs: number of summaries.
-        bands: of the band powers.
-        filters: numbers of filters of the first and of the second layer.
-        widths: of the networks behind the first and the second layer.
-        hidden: of the network that makes summaries of averages.
+        hidden: widths of the network.
     """
 
-    def __init__(self, *, size, channels, noise_std, outputs, bands=20, filters=(24, 24), widths=(48, 32),
-                 hidden=(256, 128), **kwargs):  # fmt: skip
+    def __init__(self, *, statistics, outputs, hidden=(256, 128), **kwargs):
         super().__init__(**kwargs)
-        self.size, self.channels, self.noise_std, self.outputs = size, channels, float(noise_std), outputs
-        self.bands, self.filters, self.widths, self.hidden = bands, tuple(filters), tuple(widths), tuple(hidden)
-        self.powers = BandPowers(size=size, channels=channels, bands=bands)
-        self.first = IsotropicFilters(inputs=channels, filters=filters[0], size=size // 2)
-        self.second = IsotropicFilters(inputs=widths[0], filters=filters[1], size=size // 4, nodes=12)
-        self.local = [_Pointwise(inputs=i, width=w, name=f"pointwise_{k}")
-                      for k, (i, w) in enumerate(zip(filters, widths, strict=True))]  # fmt: skip
-        features = bands * channels * (channels + 1) // 2 + sum(widths)
-        self.standardise = Standardise(dim=features, name="standardise")
+        self.statistics, self.outputs, self.hidden = statistics, outputs, tuple(hidden)
+        self.scale = Power(dim=statistics.dim, name="scale")
         self.linear = keras.layers.Dense(outputs, name="linear")
-        self.network = MLP(inputs=features, outputs=outputs, hidden=hidden, output_scale=1e-4)
-        for layer in (self.first, self.second, *self.local, self.standardise, self.network):
+        self.network = MLP(inputs=statistics.dim, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
+        for layer in (self.scale, self.network):
             layer.build()
-        self.linear.build((None, features))
+        self.linear.build((None, statistics.dim))
         self.built = True
 
-    def features(self, maps):
-        """Averages (batch, n) of maps (batch, size, size, channels)."""
-        modes = modes_of(maps / self.noise_std)
-        first = self.local[0](self.first.of_modes(modes))
-        second = self.local[1](self.second(first))
-        return ops.concatenate([self.powers.of_modes(modes), *(ops.mean(v, (1, 2)) for v in (first, second))], -1)
-
     def call(self, maps):
-        scaled = self.standardise(self.features(maps))
+        """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
+        statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
+        scaled = self._scaled(statistics)
         return self.linear(scaled) + self.network(scaled)
 
-    def adapt(self, maps, y):
-        """Measures the scale of all averages on maps (n, ...), and their regression on y (n, dim).
+    def _scaled(self, statistics):
+        value = self.scale(statistics)[0]
+        size = ops.abs(value)
+        return ops.where(size < _REACH, value, ops.sign(value) * (_REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))))
+
+    def adapt(self, statistics, y):
+        """Measures the scale of statistics (n, ...), or maps, and their regression on y (n, dim).
 
         The first summaries start as this regression, others at random.
         """
-        features = np.concatenate([ops.convert_to_numpy(self.features(maps[i : i + 32])) for i in range(0, len(y), 32)])
-        self.standardise.adapt([features])
-        scaled = ops.convert_to_numpy(self.standardise(features))
+        if np.ndim(statistics) > 2:
+            statistics = [ops.convert_to_numpy(self.statistics(statistics[i : i + 32])) for i in range(0, len(y), 32)]
+            statistics = np.concatenate(statistics)
+        self.scale.adapt(statistics)
+        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(statistics)))
         fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
         fit.build()
         fit.adapt((y - y.mean(0)) / y.std(0), scaled)
@@ -81,37 +70,28 @@ class MapCompressor(keras.Model):
         kernel[:, : fit.dim] = fit.matrix
         self.linear.kernel.assign(kernel)
 
+    @property
+    def map_shape(self):
+        """(rows, columns, channels)."""
+        return self.statistics.size, self.statistics.size, self.statistics.channels
+
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.outputs)
 
     def get_config(self):
-        names = ("size", "channels", "noise_std", "outputs", "bands", "filters", "widths", "hidden")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), "statistics": keras.saving.serialize_keras_object(self.statistics),
+                "outputs": self.outputs, "hidden": self.hidden}  # fmt: skip
 
-
-@keras.saving.register_keras_serializable(package="deepcosmo")
-class _Pointwise(keras.layers.Layer):
-    """Two dense layers at each place: (..., inputs) -> (..., width)."""
-
-    def __init__(self, *, inputs, width, **kwargs):
-        super().__init__(**kwargs)
-        self.inputs, self.width = inputs, width
-        self.layers = [keras.layers.Dense(width, activation="silu") for _ in range(2)]
-
-    def build(self, input_shape=None):
-        self.layers[0].build((None, self.inputs))
-        self.layers[1].build((None, self.width))
-
-    def call(self, x):
-        return self.layers[1](self.layers[0](x))
-
-    def get_config(self):
-        return {**super().get_config(), "inputs": self.inputs, "width": self.width}
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "statistics": keras.saving.deserialize_keras_object(config["statistics"])})
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class MapPosterior(ProbabilisticModel):
     """p(theta | maps) by neural posterior estimation, with a compressor that is trained along.
+
+    Wherever maps are asked for, their statistics will do if the compressor takes them.
 
     The loss is -ln p(theta | maps), which maximises the mutual information of summaries and parameters (Jeffrey, Alsing
     & Lanusse 2021, arXiv:2009.08459). `fit(maps, theta)` after `adapt(maps, theta)`.
@@ -120,7 +100,7 @@ class MapPosterior(ProbabilisticModel):
         compressor: `MapCompressor`, or any Keras model with an `adapt(maps, y)`.
         parameters: names of the parameters.
         bounds: (low, high) of each; no posterior mass lies outside. Infinite where there is no bound.
-        density: one of `prepared.DENSITIES`, by name.
+        density: one of `prepared.DENSITIES`, by name, or "regression".
         options: of the density's class, in place of the defaults.
     """
 
@@ -131,7 +111,7 @@ class MapPosterior(ProbabilisticModel):
         self.compressor, self.parameters, self.kind, self.options = compressor, tuple(parameters), density, options
         self.bounds = [tuple(map(float, pair)) for pair in bounds]
         self.dim = len(parameters)
-        cls, defaults = DENSITIES[density]
+        cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
         self.density: ConditionalDensity = cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))
         self.built = True
@@ -200,7 +180,7 @@ class MapPosterior(ProbabilisticModel):
 
     def endpoints(self):
         inner = self.compressor
-        maps = tf.TensorSpec((None, inner.size, inner.size, inner.channels), tf.float32, name="maps")
+        maps = tf.TensorSpec((None, *inner.map_shape), tf.float32, name="maps")
         theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
         compress = lambda maps: {"summaries": self.compress(maps)}, [maps]

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
-from deepcosmo.nn.isotropic import BandPowers, hats, modes_of
+from deepcosmo.nn.band_powers import BandPowers, hats, modes_of
 from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["FieldStatistics"]

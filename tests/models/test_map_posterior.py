@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from deepcosmo.models import MapCompressor, MapPosterior
+from deepcosmo.nn.field_statistics import FieldStatistics
 
 SIZE = 16
 
@@ -20,8 +21,9 @@ def simulated(n, seed):
 
 def new():
     keras.utils.set_random_seed(3)
-    compressor = MapCompressor(size=SIZE, channels=2, noise_std=0.1, outputs=3, bands=4, filters=(6, 6), widths=(8, 8),
-                               hidden=(16,))  # fmt: skip
+    signal = 100 * np.tile(np.eye(2), (8, 1, 1))
+    statistics = FieldStatistics(size=SIZE, channels=2, noise_std=0.1, signal=signal, bands=4)
+    compressor = MapCompressor(statistics=statistics, outputs=3, hidden=(16,))
     return MapPosterior(compressor=compressor, parameters=("amplitude", "nothing"),
                         bounds=[(0.5, 2.0), (-np.inf, np.inf)], options={"hidden": (32, 32)})  # fmt: skip
 
@@ -61,13 +63,23 @@ def test_density_is_that_of_the_distribution(trained):
 
 
 def test_turned_maps_have_the_same_posterior(trained):
-    """Turned about a pixel, flipped, or moved by a pixel of the second layer, which is four."""
+    """Turned, flipped, or moved."""
     maps, _ = simulated(16, 4)
     summaries = trained.compress(maps).numpy()
     scatter = summaries.std(0)
-    flip, turn = lambda v: np.roll(np.flip(v, 1), 1, 1), lambda v: np.transpose(v, (0, 2, 1, 3))
-    for change in (flip, turn, lambda v: np.roll(v, (4, -8), (1, 2))):
+    for change in (lambda v: np.flip(v, 1), lambda v: np.rot90(v, axes=(1, 2)), lambda v: np.roll(v, (3, -8), (1, 2))):
         assert np.all(np.abs(trained.compress(change(maps)) - summaries) < 1e-3 * scatter)
+
+
+def test_statistics_do_in_place_of_maps(trained):
+    maps, theta = simulated(8, 5)
+    statistics = trained.compressor.statistics(maps)
+    np.testing.assert_allclose(trained.compress(statistics), trained.compress(maps), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(trained.log_prob(theta, statistics), trained.log_prob(theta, maps), rtol=1e-3, atol=1e-3)
+    model = new()
+    model.adapt(np.asarray(statistics), theta)
+    model.compile(keras.optimizers.Adam(2e-3))
+    assert np.isfinite(model.fit(statistics, theta, epochs=1, verbose=0).history["loss"][0])
 
 
 def test_reloaded_models_draw_the_same(trained, tmp_path):

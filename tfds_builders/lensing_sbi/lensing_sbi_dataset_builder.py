@@ -64,6 +64,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", description="64 x 64 pixels, two parameters."),
         LensingSBIConfig(name="lsst_y10_statistics", statistics=2, train=40_000,
                          description="Statistics of the maps of lsst_y10, of more universes."),
+        LensingSBIConfig(name="lsst_y10_small_statistics", survey="lsst_y10_small", statistics=4,
+                         description="Statistics of the maps of lsst_y10_small."),
         LensingSBIConfig(name="lsst_y10_scores", scores=True, train=4096, validation=512, test=512,
                          description="As lsst_y10, with joint scores."),
         LensingSBIConfig(name="lsst_y10_small_scores", survey="lsst_y10_small", scores=True,
