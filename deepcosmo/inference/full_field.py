@@ -95,16 +95,17 @@ class FullField:
         With S the linear response of maps over their noise, white noise has the precision 1 + S'S = L L' and the mean
         of Wiener's filter given maps of a Gaussian field; u is what is left of it, times L'.
         """
-        response = field.response() / tf.cast(self.survey.noise_std, field.root.dtype)
-        precision = tf.einsum("...kiyx,...kjyx->...ijyx", response, response)
-        precision += tf.eye(self.survey.bins, dtype=precision.dtype)[..., None, None]
+        response = tf.cast(field.response() / self.survey.noise_std, u.dtype)
+        # products of matrices as sums that XLA fuses
+        precision = tf.reduce_sum(response[..., :, :, None, :, :] * response[..., :, None, :, :, :], -5)
+        precision += tf.eye(self.survey.bins, dtype=u.dtype)[..., None, None]
         factor = fields.cholesky(precision)
         inverse = _inverted(factor)
-        gain = tf.einsum("...ikyx,...jkyx->...ijyx", inverse, response)
+        gain = tf.reduce_sum(inverse[..., :, None, :, :, :] * response[..., None, :, :, :, :], -3)
         left = tf.signal.rfft2d(u) + fields.mixed(gain, self._modes)
         white = fields.mixed(tf.einsum("...ijyx->...jiyx", inverse), left)
         logarithms = tf.reduce_sum(tf.math.log(tf.einsum("...iiyx->...iyx", factor)), -3)
-        change = -tf.reduce_sum(tf.cast(self._quadrant, factor.dtype) * logarithms, [-2, -1])
+        change = -tf.reduce_sum(self._quadrant * tf.cast(logarithms, tf.float64), [-2, -1])
         return white, tf.cast(change, u.dtype)
 
     def log_prob(self, z, u):

@@ -27,42 +27,54 @@ class MapCompressor(keras.Model):
 
     Args:
         statistics: `FieldStatistics`.
+        scores: `GaussianScores`, which take the place of the band powers among the statistics; None to keep these.
         outputs: number of summaries.
         hidden: widths of the network.
     """
 
-    def __init__(self, *, statistics, outputs, hidden=(256, 128), **kwargs):
+    def __init__(self, *, statistics, outputs, scores=None, hidden=(256, 128), **kwargs):
         super().__init__(**kwargs)
-        self.statistics, self.outputs, self.hidden = statistics, outputs, tuple(hidden)
-        self.scale = Power(dim=statistics.dim, name="scale")
+        self.statistics, self.scores, self.outputs, self.hidden = statistics, scores, outputs, tuple(hidden)
+        features = statistics.dim
+        if scores:
+            features += scores.count - statistics.powers.dim
+            if not scores.built:
+                scores.build()
+        self.scale = Power(dim=features, name="scale")
         self.linear = keras.layers.Dense(outputs, name="linear")
-        self.network = MLP(inputs=statistics.dim, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
+        self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
         for layer in (self.scale, self.network):
             layer.build()
-        self.linear.build((None, statistics.dim))
+        self.linear.build((None, features))
         self.built = True
 
     def call(self, maps):
         """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
-        statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
-        scaled = self._scaled(statistics)
+        scaled = self._scaled(self.features(maps))
         return self.linear(scaled) + self.network(scaled)
 
-    def _scaled(self, statistics):
-        value = self.scale(statistics)[0]
+    def features(self, maps):
+        """What the network sees (batch, n) of maps, or of their statistics."""
+        statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
+        if not self.scores:
+            return statistics
+        powers = self.statistics.powers.dim
+        return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
+
+    def _scaled(self, features):
+        value = self.scale(features)[0]
         size = ops.abs(value)
         return ops.where(size < _REACH, value, ops.sign(value) * (_REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))))
 
-    def adapt(self, statistics, y):
-        """Measures the scale of statistics (n, ...), or maps, and their regression on y (n, dim).
+    def adapt(self, maps, y):
+        """Measures the scale of all features on maps (n, ...), or their statistics, and their regression on y (n, dim).
 
         The first summaries start as this regression, others at random.
         """
-        if np.ndim(statistics) > 2:
-            statistics = [ops.convert_to_numpy(self.statistics(statistics[i : i + 32])) for i in range(0, len(y), 32)]
-            statistics = np.concatenate(statistics)
-        self.scale.adapt(statistics)
-        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(statistics)))
+        features = [ops.convert_to_numpy(self.features(maps[i : i + 32])) for i in range(0, len(y), 32)]
+        features = np.concatenate(features)
+        self.scale.adapt(features)
+        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features)))
         fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
         fit.build()
         fit.adapt((y - y.mean(0)) / y.std(0), scaled)
@@ -79,12 +91,14 @@ class MapCompressor(keras.Model):
         return (input_shape[0], self.outputs)
 
     def get_config(self):
-        return {**super().get_config(), "statistics": keras.saving.serialize_keras_object(self.statistics),
-                "outputs": self.outputs, "hidden": self.hidden}  # fmt: skip
+        layers = {"statistics": self.statistics, "scores": self.scores}
+        return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden,
+                **{name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}}  # fmt: skip
 
     @classmethod
     def from_config(cls, config):
-        return cls(**{**config, "statistics": keras.saving.deserialize_keras_object(config["statistics"])})
+        layers = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("statistics", "scores")}
+        return cls(**{**config, **layers})
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")

@@ -55,6 +55,10 @@ class BandPowers(keras.layers.Layer):
         self._mean = (mean / mean.sum(0) / size**2).astype("float32")
         self._pairs = np.tril_indices(channels, -1)
 
+    @property
+    def dim(self):
+        return self.bands * self.channels * (self.channels + 1) // 2
+
     def call(self, maps):
         return self.of_modes(modes_of(maps))
 

@@ -73,8 +73,7 @@ class FieldStatistics(keras.layers.Layer):
 
     @property
     def dim(self):
-        pairs = self.channels * (self.channels + 1) // 2
-        return (self.bands + 1) * pairs + (6 + 4) * self.channels
+        return self.powers.dim + (6 + 4) * self.channels + len(self._pairs[0])
 
     def filtered(self, maps):
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""
