@@ -3,8 +3,8 @@
     python export/full_field.py npe_lensing_lsst_y10
     python export/full_field.py mdn_lensing_small --chains 8 --draws 250
 
-writes zoo/NAME/full_field.npz, with which `deepcosmo evaluate NAME` compares. Runs that were interrupted go on from their
-checkpoints in runs/.
+writes zoo/NAME/full_field.npz, with which `deepcosmo evaluate NAME` compares. Runs that were interrupted go on from
+their checkpoints in runs/.
 """
 
 import argparse

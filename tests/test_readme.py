@@ -46,7 +46,16 @@ def test_inference(tmp_path):
 def test_lensing(tmp_path):
     shapes = "\nprint(samples.shape, summaries.shape, posterior.batch_shape, maps.shape)"
     said = run(snippet("lensing") + shapes, tmp_path)
-    assert said.split("\n")[-2] == "(10000, 2, 6) (2, 8) (2,) (2, 256, 256, 5)"
+    assert said.split("\n")[-2] == "(10000, 2, 6) (2, 16) (2,) (2, 256, 256, 5)"
+
+
+@pytest.mark.slow
+def test_losses(tmp_path):
+    """A mixture tells more than least squares."""
+    script = snippet("losses")
+    assert len(script.splitlines()) <= 30
+    losses = {line.split()[0]: float(line.split()[1]) for line in run(script, tmp_path).splitlines() if "nats" in line}
+    assert losses["MDN"] < losses["Regression"] - 0.2 and losses["MAFMoG"] < losses["Regression"] - 0.2
 
 
 @pytest.mark.slow

@@ -89,8 +89,10 @@ class FullField:
         self._trajectory = tf.function(self._trajectory, autograph=False, jit_compile=True)
 
     def white(self, field, u):
-        """Modes of the white noise (..., bins, rows, columns // 2 + 1) that coordinates u (..., bins, rows, columns) are
-        of, for the `LognormalField` of some parameters, and ln |d white / d u| (...).
+        """The white noise of coordinates u (..., bins, rows, columns), for the `LognormalField` of some parameters.
+
+        Returns:
+            Its modes (..., bins, rows, columns // 2 + 1), and ln |d white / d u| (...).
 
         With S the linear response of maps over their noise, white noise has the precision 1 + S'S = L L' and the mean
         of Wiener's filter given maps of a Gaussian field; u is what is left of it, times L'.

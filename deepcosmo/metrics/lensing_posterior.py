@@ -30,7 +30,8 @@ def figure_of_merit(samples, columns):
 def observed(survey, theta, seed):
     """A map of each of some parameters (m, n), which does not depend on the others: (m, rows, columns, bins)."""
     theta = np.asarray(theta, "float32")
-    return np.concatenate([survey.sample(theta[i : i + 1], tf.constant([seed, i], tf.int32)) for i in range(len(theta))])
+    seeds = [tf.constant([seed, i], tf.int32) for i in range(len(theta))]
+    return np.concatenate([survey.sample(row[None], s) for row, s in zip(theta, seeds, strict=True)])
 
 
 def fiducial_maps(survey, n, seed):

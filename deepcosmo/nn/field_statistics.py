@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 from deepcosmo.nn.band_powers import BandPowers, hats, modes_of
+from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["FieldStatistics"]
@@ -20,9 +20,9 @@ class FieldStatistics(keras.layers.Layer):
 
     Band powers and correlation coefficients of the channels come first. The others are what the likelihood of a field
     with a local non-linearity, kappa = g + g^2 / (2 shift) + ..., depends on besides the power, order by order in its
-    expansion (as the estimator of f_NL by Komatsu, Spergel & Wandelt 2005, astro-ph/0305189). With A the maps divided by
-    their covariance, S + N, and B = S A their Wiener-filtered convergence, all channels helping each other, these are
-    for each channel the means over the map of
+    expansion (as the estimator of f_NL by Komatsu, Spergel & Wandelt 2005, astro-ph/0305189). With A the maps divided
+    by their covariance, S + N, and B = S A their Wiener-filtered convergence, all channels helping each other, these
+    are for each channel the means over the map of
 
     - A B_i B_j, the bispectrum, with B split into three bands of wavenumber;
     - A B^3 and A^2 B^2, the trispectrum where four legs meet in one place, and A B^4, A^2 B^3 beyond it;

@@ -18,9 +18,9 @@ class GaussianScores(keras.layers.Layer):
     """One Newton step from each of several pivots towards the maximum of the posterior of a Gaussian field.
 
     (batch, bands * channels * (channels + 1) / 2) -> (batch, pivots * parameters): features of `BandPowers`, and
-    (F + P)^-1 s, with the score s of the Gaussian likelihood of all modes, its Fisher matrix F (Tegmark, Taylor & Heavens
-    1997, arXiv:astro-ph/9603021) and the precision P of the prior. Near a pivot they are all that power spectra tell,
-    which makes them better summaries than many noisy powers where simulations are few.
+    (F + P)^-1 s, with the score s of the Gaussian likelihood of all modes, its Fisher matrix F (Tegmark, Taylor &
+    Heavens 1997, arXiv:astro-ph/9603021) and the precision P of the prior. Near a pivot they are all that power spectra
+    tell, which makes them better summaries than many noisy powers where simulations are few.
 
     Args:
         channels: of the maps.

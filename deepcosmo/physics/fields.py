@@ -102,8 +102,8 @@ def mixed(matrices, modes):
     """Products of matrices (..., n, bins, y, x), real and known at the modes of a quadrant, and vectors of modes
     (..., bins, rows, columns // 2 + 1), complex: (..., n, rows, columns // 2 + 1)."""
     matrices = _unfolded(tf.cast(matrices, modes.dtype.real_dtype), modes.shape[-2])
-    parts = (tf.reduce_sum(matrices * part[..., None, :, :, :], -3) for part in (tf.math.real(modes), tf.math.imag(modes)))
-    return tf.complex(*parts)
+    parts = tf.math.real(modes), tf.math.imag(modes)
+    return tf.complex(*(tf.reduce_sum(matrices * part[..., None, :, :, :], -3) for part in parts))
 
 
 def _white(c_ell, shape, seed):
@@ -160,7 +160,8 @@ class LognormalField:
     """Log-normal maps as functions of the modes of the white noise that they are made from.
 
     Attributes:
-        root: of the spectra of logarithms, at the modes of a quadrant (..., bins, bins, rows // 2 + 1, columns // 2 + 1).
+        root: of the spectra of logarithms, lower triangular matrices over the bins at the modes of a quadrant,
+            (..., bins, bins, rows // 2 + 1, columns // 2 + 1).
         variance: of the logarithms (..., bins).
         shift: of `lognormal_maps`, (..., bins).
         shape: (rows, columns).

@@ -2,14 +2,14 @@
 
 Statistics of maps go in, omega_c and sigma_8 come out, three times on the same data:
 
-- `Regression` by least squares learns the posterior's mean, and one number for its width: where the posterior is narrow in
-  one universe and wide in another, skewed, or its parameters correlate, it does not say so.
+- `Regression` by least squares learns the posterior's mean, and one number for its width: where the posterior is narrow
+  in one universe and wide in another, skewed, or its parameters correlate, it does not say so.
 - `MDN`, a mixture of normal distributions whose parameters the network predicts, learns the whole density.
 - `MAFMoG`, a normalising flow, learns it without choosing the shape beforehand.
 
-All three minimise -ln p(theta | data), so that their losses can be compared; what a richer density gains over least squares
-is what the posterior has besides a mean. The mixture is published; `deepcosmo evaluate mdn_lensing_small` trains the other
-two beside it.
+All three minimise -ln p(theta | data), so that their losses can be compared; what a richer density gains over least
+squares is what the posterior has besides a mean. The mixture is published; `deepcosmo evaluate mdn_lensing_small`
+trains the other two beside it.
 """
 
 from pathlib import Path
@@ -66,10 +66,10 @@ def evaluate(posterior, progress):
                                       progress=progress)  # fmt: skip
     for density, name in (("regression", "least squares"), ("maf_mog", "a flow")):
         other = fitted(density)
-        truth = [other.log_prob(theta, values).numpy() for values, theta in pairs("test").batch(256)]
-        truth = np.concatenate(truth)
-        found.append(Metric(name=f"log-density of the true parameters by {name} instead [nats]", value=float(truth.mean()),
-                            error=float(truth.std() / len(truth) ** 0.5), split="test", size=len(truth)))  # fmt: skip
+        truth = np.concatenate([other.log_prob(theta, values) for values, theta in pairs("test").batch(256)])
+        found.append(Metric(name=f"log-density of the true parameters by {name} instead [nats]",
+                            value=float(truth.mean()), error=float(truth.std() / len(truth) ** 0.5), split="test",
+                            size=len(truth)))  # fmt: skip
     with np.load(EXPLICIT) as explicit:
         maps = observed(SURVEY, explicit["true"], int(explicit["seed"]))
         return found + full_field_metrics(posterior, maps, explicit["theta"], seed=SEED)
@@ -97,16 +97,16 @@ RECIPE = Recipe(
     name="mdn_lensing_small",
     version=1,
     task="cosmological inference",
-    summary="Posterior of omega_c and sigma_8 given small convergence maps: a mixture density network, the simplest recipe.",
+    summary="Posterior of omega_c and sigma_8 given small convergence maps, by a mixture density network.",
     dataset=f"lensing_sbi/{CONFIG}:1.0.0",
     model=model,
     stages=(STAGE,),
     evaluate=evaluate,
     golden=golden_arrays,
     seed=SEED,
-    limits="Convergence maps of 10 x 10 degrees in 64 x 64 pixels and five bins of source redshift, as the simulator of "
-    "lensing_sbi makes them: log-normal, periodic, without masks, with Gaussian noise. Only omega_c and sigma_8 are free, "
-    "so it is for learning and for comparison with explicit samplers, not for data.",
+    limits="Convergence maps of 10 x 10 degrees in 64 x 64 pixels and five bins of source redshift, as the simulator "
+    "of lensing_sbi makes them: log-normal, periodic, without masks, with Gaussian noise. Only omega_c and sigma_8 are "
+    "free, so it is for learning and for comparison with explicit samplers, not for data.",
     licence="MIT",
     citation="Bishop 1994, Mixture density networks (Aston University NCRG/94/004), for the model; Zeghal et al. 2024 "
     "(arXiv:2409.17975) for the problem.",

@@ -53,7 +53,7 @@ def scores():
 
 
 def model():
-    compressor = MapCompressor(statistics=FieldStatistics.of(SURVEY), scores=scores(), outputs=8)
+    compressor = MapCompressor(statistics=FieldStatistics.of(SURVEY), scores=scores(), outputs=16, hidden=(512, 256))
     bounds = [BOUNDS.get(name, (-np.inf, np.inf)) for name in SURVEY.parameters]
     posterior = MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=bounds)
     found, theta = next(pairs("train").batch(40_000).as_numpy_iterator())
@@ -62,11 +62,11 @@ def model():
 
 
 def adam(steps):
-    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=1e-3, warmup_steps=steps // 30)
-    return keras.optimizers.AdamW(rate, weight_decay=0.03, clipnorm=5.0)
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps, warmup_target=3e-3, warmup_steps=steps // 40)
+    return keras.optimizers.AdamW(rate, weight_decay=0.1, clipnorm=5.0)
 
 
-STAGE = Stage(name="statistics", data=pairs, augment=one_noise, optimizer=adam, epochs=30, batch_size=256, ema=0.995,
+STAGE = Stage(name="statistics", data=pairs, augment=one_noise, optimizer=adam, epochs=40, batch_size=256, ema=0.995,
               shuffle=40_000, jit_compile=True)  # fmt: skip
 
 
