@@ -125,11 +125,11 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
 
     error = truth.std() / np.sqrt(len(truth))
     figures = [("log-density of the true parameters [nats]", truth.mean(), error, len(truth))]
-    figures += [(f"sigma({name}) at the fiducial cosmology", width.mean(), width.std() / np.sqrt(_FIDUCIAL), _FIDUCIAL)
-                for name, width in widths.items()]  # fmt: skip
     for name, gain in gains.items():
         figures.append((f"figure of merit {name} over that of power spectra", gain.mean(),
                         gain.std(ddof=1) / np.sqrt(len(gain)), len(gain)))  # fmt: skip
+    figures += [(f"sigma({name}) at the fiducial cosmology", width.mean(), width.std() / np.sqrt(_FIDUCIAL), _FIDUCIAL)
+                for name, width in widths.items()]  # fmt: skip
     figures.append(("largest change of a posterior mean by flips and quarter turns [sigma]", moved.max(), None, 16))
     for i, name in enumerate(survey.parameters):
         figures.append((f"p-value of the ranks of {name}", p_values["ranks"][i], None, len(theta)))

@@ -96,11 +96,11 @@ class FieldStatistics(keras.layers.Layer):
         modes = modes_of(maps / self.noise_std)
         a, bands = self._filtered(modes)
         b = ops.sum(bands, 1)
-        mean = lambda v: ops.mean(v, (-2, -1))  # noqa: E731
-        cubic = [mean(a * bands[:, i] * bands[:, j]) for i in range(3) for j in range(i + 1)]
         product = a * b
-        higher = [mean(product * v) for v in (product, b**2, product * b, b**3)]
-        return ops.concatenate([self.powers.of_modes(modes), *cubic, *higher, self._exchange(product)], -1)
+        cubic = [a * bands[:, i] * bands[:, j] for i in range(3) for j in range(i + 1)]
+        higher = [product * v for v in (product, b**2, product * b, b**3)]
+        means = [ops.mean(v, (-2, -1)) for v in (*cubic, *higher)]
+        return ops.concatenate([self.powers.of_modes(modes), *means, self._exchange(product)], -1)
 
     def _exchange(self, maps):
         """Sums over modes of X_i S_ij X_j* for each pair of channels (batch, pairs)."""
