@@ -55,13 +55,13 @@ def test_posterior_is_the_exact_one():
 def test_checkpoints_go_on_where_they_were(tmp_path):
     maps = SKY.sample(tf.constant([[0.9]]), tf.constant([1, 2]))[0]
     options = {"chains": 2, "warmup": 20, "seed": 5, "progress": False}
-    whole = FullField(SKY, maps).sample(30, **options)
-    path = tmp_path / "state.npz"
-    FullField(SKY, maps).sample(10, checkpoint=path, **options)
-    resumed = FullField(SKY, maps).sample(30, checkpoint=path, **options)
+    sampler, path = FullField(SKY, maps), tmp_path / "state.npz"
+    whole = sampler.sample(30, **options)
+    sampler.sample(10, checkpoint=path, **options)
+    resumed = sampler.sample(30, checkpoint=path, **options)
     np.testing.assert_allclose(resumed.theta, whole.theta, rtol=1e-5)
     with pytest.raises(ValueError, match="of another run"):
-        FullField(SKY, maps).sample(30, checkpoint=path, **{**options, "seed": 6})
+        sampler.sample(30, checkpoint=path, **{**options, "seed": 6})
 
 
 def test_gaussian_fields_leave_nothing_to_sample():

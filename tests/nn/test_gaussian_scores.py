@@ -15,16 +15,16 @@ PIVOTS = np.array([[0.2664, 0.831], [0.3, 0.8]])
 
 @pytest.fixture(scope="module")
 def steps():
-    """Of 512 Gaussian maps at the first pivot."""
+    """Of 256 Gaussian maps at the first pivot."""
     ell, powers = SURVEY.multipoles(), BandPowers(size=64, channels=5)
-    spectra = SURVEY.power(tf.tile(tf.constant(PIVOTS[:1]), [512, 1]), ell)
+    spectra = SURVEY.power(tf.tile(tf.constant(PIVOTS[:1]), [256, 1]), ell)
     kappa = fields.gaussian_maps(spectra, ell, shape=(64, 64), pixel_scale=SURVEY.pixel_scale, seed=[1, 2])
     maps = SURVEY.observe(tf.cast(tf.einsum("nbyx->nyxb", kappa), tf.float32), [3, 4])
-    return np.asarray(GaussianScores.of(SURVEY, PIVOTS)(powers(maps / SURVEY.noise_std))).reshape(512, 2, 2)
+    return np.asarray(GaussianScores.of(SURVEY, PIVOTS)(powers(maps / SURVEY.noise_std))).reshape(256, 2, 2)
 
 
 def test_they_are_zero_on_average_at_the_pivot(steps):
-    mean, error = steps[:, 0].mean(0), steps[:, 0].std(0) / np.sqrt(512)
+    mean, error = steps[:, 0].mean(0), steps[:, 0].std(0) / np.sqrt(256)
     assert np.all(np.abs(mean) < 4 * error)
 
 
@@ -50,7 +50,7 @@ def test_they_scatter_as_the_fisher_matrix_says(steps):
     gain = (matrices[0] - matrices[1]).T / (2 * step)  # (F + P)^-1 F
     width = SURVEY.prior().sample(2000, seed=[0, 0]).numpy().std(0)
     covariance = (np.eye(2) - gain) @ np.diag(width**2)  # (F + P)^-1
-    np.testing.assert_allclose(np.cov(steps[:, 0].T), gain @ covariance, rtol=0.35)
+    np.testing.assert_allclose(np.cov(steps[:, 0].T), gain @ covariance, rtol=0.4)
 
 
 def test_config_and_weights_make_the_same_layer(steps):
