@@ -29,20 +29,23 @@ class PowerSpectrum:
     Args:
         survey: `LensingSurvey`.
         prior: a `tfd.Distribution` of parameter vectors; by default that of the survey.
-        bands: of multipoles, equal in their logarithm, from 1.5 cycles per map to the Nyquist frequency.
+        bands: of multipoles, equal in their logarithm, from 1.5 cycles per map to the Nyquist frequency; those without
+            a mode of the maps become part of the next.
         simulations: that the covariance is estimated from.
         seed: int, of the simulations.
         progress: whether to show progress bars.
     """
 
     def __init__(self, survey, *, prior=None, bands=12, simulations=2048, seed=0, progress=True):
-        pairs = survey.bins * (survey.bins + 1) // 2 * bands
+        lowest = 2 * np.pi / np.radians(survey.width)
+        edges = np.geomspace(1.5 * lowest, survey.pixels / 2 * lowest, bands + 1)
+        modes = fields.multipoles(survey.shape[:2], survey.pixel_scale)
+        self.edges = np.delete(edges, 1 + np.flatnonzero(np.histogram(modes, edges)[0] == 0))
+        pairs = survey.bins * (survey.bins + 1) // 2 * (len(self.edges) - 1)
         if simulations < 2 * pairs:
             raise ValueError(f"a covariance of {pairs} numbers needs {2 * pairs} simulations; got {simulations}")
         self.survey, self.prior, self.progress = survey, prior or survey.prior(), progress
         self.bijector = unconstraining(self.prior)
-        lowest = 2 * np.pi / np.radians(survey.width)
-        self.edges = np.geomspace(1.5 * lowest, survey.pixels / 2 * lowest, bands + 1)
         self._lower = np.tril_indices(survey.bins)
         self._matrix = self._means()
         self._expected = tf.function(self._expected, autograph=False)

@@ -48,3 +48,11 @@ def test_bad_input(spectra):
         PowerSpectrum(SURVEY, bands=5, simulations=100)
     with pytest.raises(ValueError, match=r"shape \(32, 32, 5\)"):
         spectra.sample(10, np.zeros((1, 32, 32, 5)), seed=1)
+
+
+def test_bands_without_modes_join_the_next():
+    """Of 10 bands up to 8 cycles per map, one lies between the modes of sqrt(2) and of 2 cycles."""
+    survey = lsst_y10_small(pixels=16, parameters=("sigma_8",))
+    found = PowerSpectrum(survey, bands=10, simulations=320, progress=False)
+    assert 6 <= len(found.edges) - 1 < 10
+    assert np.all(np.diag(found.covariance) > 0)
