@@ -1,7 +1,7 @@
 """Samples the explicit posteriors that published posteriors of maps are held against: cosmology and field together.
 
-    python export/full_field.py npe_lensing_lsst_y10
-    python export/full_field.py mdn_lensing_small --chains 8 --draws 250
+    python export/full_field.py npe_lensing_lsst_y10 --draws 300
+    python export/full_field.py mdn_lensing_small --chains 8 --draws 100 --warmup 120
 
 writes zoo/NAME/full_field.npz, with which `deepcosmo evaluate NAME` compares. Runs that were interrupted go on from
 their checkpoints in runs/.

@@ -47,7 +47,8 @@ class PowerSpectrum:
         self.survey, self.prior, self.progress = survey, prior or survey.prior(), progress
         self.bijector = unconstraining(self.prior)
         self._lower = np.tril_indices(survey.bins)
-        self._matrix = self._means()
+        # from spectra at the survey's multipoles to their means over bands
+        self._matrix = fields.band_matrix(survey.multipoles(), survey.shape[:2], survey.pixel_scale, self.edges)
         self._expected = tf.function(self._expected, autograph=False)
         theta = tf.tile(tf.constant(survey.fiducial)[None], [_BATCH, 1])
         simulate = tf.function(lambda s: self.measure(survey.sample(theta, s)), autograph=False)
@@ -75,12 +76,6 @@ class PowerSpectrum:
         noise = self.survey.noise_power
         spectra = tf.linalg.matmul(self.survey.power(theta, self.survey.multipoles()), self._matrix)
         return self._flat(spectra + noise * tf.eye(self.survey.bins, dtype=spectra.dtype)[..., None])
-
-    def _means(self):
-        """Matrix (n_ell, bands) from spectra at the survey's multipoles (n_ell,) to their means over bands."""
-        shape, ell, scale = (self.survey.pixels,) * 2, self.survey.multipoles(), self.survey.pixel_scale
-        modes = fields.on_modes(tf.eye(len(ell), dtype=tf.float64), ell, shape, scale)
-        return fields.mean_in_bands(modes, shape, scale, self.edges)
 
     def log_likelihood(self, theta, data):
         """ln p(data | theta) (n,) up to a constant, of parameters (n, dim) and spectra (pairs * bands,)."""

@@ -44,7 +44,14 @@ class GaussianScores(keras.layers.Layer):
         pivots = np.asarray(pivots, float)
         layer = cls(channels=survey.bins, bands=bands, count=pivots.size)
         layer.build()
-        newton = [_newton_step(survey, pivot, bands) for pivot in pivots]
+        shape, scale = survey.shape[:2], survey.pixel_scale
+        edges = band_edges(survey.pixels, bands) * 360 / survey.width
+        means = fields.band_matrix(survey.multipoles(), shape, scale, edges).numpy()
+        modes = fields.multipoles(shape, scale)
+        weight = np.broadcast_to(fields.multiplicity(shape[1]), modes.shape)
+        count = np.histogram(modes, edges, weights=weight)[0]
+        width = survey.prior().sample(2000, seed=[0, 0]).numpy().std(0)
+        newton = [_newton_step(survey, pivot, width, means, count) for pivot in pivots]
         layer.matrix.assign(np.concatenate([matrix for matrix, _ in newton], -1))
         layer.origin.assign(np.concatenate([origin for _, origin in newton], -1))
         return layer
@@ -65,19 +72,14 @@ class GaussianScores(keras.layers.Layer):
         return {**super().get_config(), "channels": self.channels, "bands": self.bands, "count": self.count}
 
 
-def _newton_step(survey, pivot, bands):
-    """Matrix (bands * pairs, n) and origin (n,) of the step as a linear function of powers over the noise's."""
-    shape, scale, ell = survey.shape[:2], survey.pixel_scale, survey.multipoles()
-    edges = band_edges(survey.pixels, bands) * 360 / survey.width
-    modes = fields.on_modes(tf.eye(len(ell), dtype=tf.float64), ell, shape, scale)
-    means = fields.mean_in_bands(modes, shape, scale, edges).numpy()  # (n_ell, bands)
-    weight = np.broadcast_to(fields.multiplicity(shape[1]), modes.shape[1:])
-    count = np.histogram(fields.multipoles(shape, scale), edges, weights=weight)[0]
+def _newton_step(survey, pivot, width, means, count):
+    """Matrix (bands * pairs, n) and origin (n,) of the step as a linear function of powers over the noise's.
 
-    width = survey.prior().sample(2000, seed=[0, 0]).numpy().std(0)
+    The prior has the widths (n,); `means` (n_ell, bands) makes bands of spectra, which have `count` modes.
+    """
     step = _STEP * width
     around = np.concatenate([pivot[None], pivot + np.diag(step), pivot - np.diag(step)])
-    power = survey.power(tf.constant(around), ell).numpy() @ means / survey.noise_power
+    power = survey.power(tf.constant(around), survey.multipoles()).numpy() @ means / survey.noise_power
     power = np.moveaxis(power, -1, 1)  # (parameters, bands, channels, channels)
     covariance = power[0] + np.eye(survey.bins)
     up, down = np.split(power[1:], 2)

@@ -232,6 +232,12 @@ def mean_in_bands(modes, shape, pixel_scale, edges):
     return tf.linalg.matmul(_flat(modes), tf.cast(select, modes.dtype), transpose_b=True)
 
 
+def band_matrix(ell, shape, pixel_scale, edges):
+    """Matrix (n_ell, n) from spectra at multipoles ell to their means over the bins of `measured_power`."""
+    modes = on_modes(tf.eye(len(ell), dtype=tf.float64), ell, shape, pixel_scale)
+    return mean_in_bands(modes, shape, pixel_scale, edges)
+
+
 def _flat(modes):
     return tf.reshape(modes, tf.concat([tf.shape(modes)[:-2], [modes.shape[-2] * modes.shape[-1]]], 0))
 

@@ -8,8 +8,8 @@ Statistics of maps go in, omega_c and sigma_8 come out, three times on the same 
 - `MAFMoG`, a normalising flow, learns it without choosing the shape beforehand.
 
 All three minimise -ln p(theta | data), so that their losses can be compared; what a richer density gains over least
-squares is what the posterior has besides a mean. The mixture is published; `deepcosmo evaluate mdn_lensing_small`
-trains the other two beside it.
+squares is what the posterior has besides a mean. The mixture is the model; its evaluation trains the other two beside
+it.
 """
 
 from pathlib import Path
