@@ -9,6 +9,8 @@ from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.prepared import DENSITIES
 from deepcosmo.models.regression import Regression
+from deepcosmo.nn.field_statistics import FieldStatistics
+from deepcosmo.nn.gaussian_scores import GaussianScores
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.nn.power import Power
 from deepcosmo.nn.resnet import MLP
@@ -97,7 +99,9 @@ class MapCompressor(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        layers = {name: keras.saving.deserialize_keras_object(config[name]) for name in ("statistics", "scores")}
+        known = {cls.__name__: cls for cls in (FieldStatistics, GaussianScores)}
+        layers = {name: keras.saving.deserialize_keras_object(config[name], custom_objects=known)
+                  for name in ("statistics", "scores")}  # fmt: skip
         return cls(**{**config, **layers})
 
 
