@@ -8,7 +8,15 @@ from deepcosmo.metrics.calibration import calibration
 from deepcosmo.metrics.two_sample import c2st
 from deepcosmo.training import Metric
 
-__all__ = ["fiducial_maps", "figure_of_merit", "full_field_metrics", "lensing_posterior_metrics", "observed", "turns"]
+__all__ = [
+    "fiducial_maps",
+    "figure_of_merit",
+    "full_field_metrics",
+    "lensing_posterior_metrics",
+    "observed",
+    "stored_full_field_metrics",
+    "turns",
+]
 
 _DRAWS = 500  # of the posterior of each map, for calibration
 _FIDUCIAL = 64  # maps at the fiducial cosmology
@@ -80,6 +88,13 @@ def full_field_metrics(model, maps, explicit, *, seed):
     ]  # fmt: skip
     return [Metric(name=name, value=float(value), error=None if not error else float(error), reference=reference,
                    split="simulated maps", size=len(maps)) for name, value, error, reference in figures]  # fmt: skip
+
+
+def stored_full_field_metrics(model, survey, path, *, seed):
+    """As `full_field_metrics`, for the maps and draws in a file of export/full_field.py."""
+    with np.load(path) as explicit:
+        maps = observed(survey, explicit["true"], int(explicit["seed"]))
+        return full_field_metrics(model, maps, explicit["theta"], seed=seed)
 
 
 def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, references=None):

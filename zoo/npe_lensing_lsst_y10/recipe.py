@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import tfds_builders  # noqa: F401  (registers the data sets)
-from deepcosmo.metrics.lensing_posterior import full_field_metrics, lensing_posterior_metrics, observed
+from deepcosmo.metrics.lensing_posterior import lensing_posterior_metrics, stored_full_field_metrics
 from deepcosmo.models import MapCompressor, MapPosterior
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.gaussian_scores import GaussianScores
@@ -73,16 +73,11 @@ STAGE = Stage(name="statistics", data=pairs, augment=one_noise, optimizer=adam, 
 def evaluate(posterior, progress):
     found = lensing_posterior_metrics(posterior, SURVEY, pairs("test").batch(256), split="test", seed=SEED,
                                       progress=progress, references=REFERENCES)  # fmt: skip
-    with np.load(EXPLICIT) as explicit:
-        maps = observed(SURVEY, explicit["true"], int(explicit["seed"]))
-        return found + full_field_metrics(posterior, maps, explicit["theta"], seed=SEED)
+    return found + stored_full_field_metrics(posterior, SURVEY, EXPLICIT, seed=SEED)
 
 
 def golden_arrays(posterior):
-    maps, theta = 0.05 * golden.waves(SURVEY.shape), SURVEY.fiducial[None]
-    seed = np.array([1, 2], "int32")
-    return golden.record(posterior, {"compress": {"maps": maps}, "log_prob": {"theta": theta, "maps": maps},
-                                     "sample": {"maps": maps, "seed": seed}})  # fmt: skip
+    return golden.record_maps(posterior, SURVEY, 0.05)
 
 
 RECIPE = Recipe(
