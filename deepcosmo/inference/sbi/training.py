@@ -27,7 +27,7 @@ class Training:
         batch_size: simulations per step.
         learning_rate: of AdamW, at first. It is lowered by `factor` from the best weights on, `drops` times, whenever
             `patience` epochs have not improved the validation loss; the next time ends the training.
-        weight_decay: of AdamW; None for 2000 / number of simulations, at most 5.
+        weight_decay: of AdamW, of all weights but biases; None for 2000 / number of simulations, at most 5.
         ema: decay of the moving average of the weights, which is what is validated and kept.
         max_epochs: epochs, of at least 50 steps.
         strategy: name of a `tf.distribute` strategy, as of `deepcosmo.training.train`.
@@ -150,6 +150,7 @@ def train(model, x, y, *, settings, seed, jit_compile):
         network = model()
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=decay, clipnorm=5.0, use_ema=True,
                                            ema_momentum=settings.ema)
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
         network.compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=steps)
         optimizer.build(network.trainable_variables)
     state, history = State(recipe={}), []
