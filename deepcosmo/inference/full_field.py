@@ -102,7 +102,7 @@ class FullField:
         precision = tf.reduce_sum(response[..., :, :, None, :, :] * response[..., :, None, :, :, :], -5)
         precision += tf.eye(self.survey.bins, dtype=u.dtype)[..., None, None]
         factor = fields.cholesky(precision)
-        inverse = _inverted(factor)
+        inverse = fields.inverted(factor)
         gain = tf.reduce_sum(inverse[..., :, None, :, :, :] * response[..., None, :, :, :, :], -3)
         left = tf.signal.rfft2d(u) + fields.mixed(gain, self._modes)
         white = fields.mixed(tf.einsum("...ijyx->...jiyx", inverse), left)
@@ -162,18 +162,6 @@ class FullField:
         theta = self.bijector.forward(tf.constant(run.z[warmup:], tf.float32)).numpy()
         acceptance = float(np.mean(run.accepted[warmup:]))
         return Chains(theta=theta, acceptance=acceptance, step_size=float(np.exp(run.log_step)))
-
-
-def _inverted(lower):
-    """Inverse of lower triangular matrices (..., n, n, y, x), a row after the other."""
-    n = lower.shape[-4]
-    rows = []
-    for i in range(n):
-        row = tf.broadcast_to(tf.one_hot(i, n, dtype=lower.dtype)[:, None, None], tf.shape(lower[..., i, :, :, :]))
-        for j in range(i):
-            row -= lower[..., i, j, None, :, :] * rows[j]
-        rows.append(row / lower[..., i, i, None, :, :])
-    return tf.stack(rows, -4)
 
 
 class _Run:

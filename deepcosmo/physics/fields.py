@@ -92,6 +92,18 @@ def cholesky(power):
     return tf.stack(columns, -3)
 
 
+def inverted(lower):
+    """Inverses of lower triangular matrices (..., n, n, y, x), a row after the other."""
+    n = lower.shape[-4]
+    rows = []
+    for i in range(n):
+        row = tf.broadcast_to(tf.one_hot(i, n, dtype=lower.dtype)[:, None, None], tf.shape(lower[..., i, :, :, :]))
+        for j in range(i):
+            row -= lower[..., i, j, None, :, :] * rows[j]
+        rows.append(row / lower[..., i, i, None, :, :])
+    return tf.stack(rows, -4)
+
+
 def _coloured(modes, root, shape, pixel_scale):
     """Maps (..., bins, rows, columns) from modes of white noise; the root is that of a quadrant's spectra."""
     maps = tf.signal.irfft2d(mixed(root, modes), shape)

@@ -27,7 +27,7 @@ class Training:
         batch_size: simulations per step.
         learning_rate: of AdamW, at first. It is lowered by `factor` from the best weights on, `drops` times, whenever
             `patience` epochs have not improved the validation loss; the next time ends the training.
-        weight_decay: of AdamW, of all weights but biases; None for 2000 / number of simulations, at most 5.
+        weight_decay: of AdamW, of all weights but biases; None for 700 / number of simulations, at most 5.
         ema: decay of the moving average of the weights, which is what is validated and kept.
         max_epochs: epochs, of at least 50 steps.
         strategy: name of a `tf.distribute` strategy, as of `deepcosmo.training.train`.
@@ -145,7 +145,7 @@ def train(model, x, y, *, settings, seed, jit_compile):
     size = min(settings.batch_size, len(rows))
     steps = max(SHORTEST, len(rows) // size)
     decay = settings.weight_decay
-    decay = min(5.0, 2000.0 / len(x)) if decay is None else decay
+    decay = min(5.0, 700.0 / len(x)) if decay is None else decay
     with strategy.scope():
         network = model()
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=decay, clipnorm=5.0, use_ema=True,
