@@ -1,4 +1,4 @@
-"""Posteriors of parameters given maps: a compressor that knows the symmetries of the sky, and a density behind it."""
+"""Posteriors of parameters given maps: a compressor of maps, and a density behind it."""
 
 import keras
 import numpy as np
@@ -9,113 +9,21 @@ from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.prepared import DENSITIES
 from deepcosmo.models.regression import Regression
-from deepcosmo.nn.field_statistics import FieldStatistics
-from deepcosmo.nn.gaussian_scores import GaussianScores
-from deepcosmo.nn.linear_fit import LinearFit
-from deepcosmo.nn.power import Power
-from deepcosmo.nn.resnet import MLP
 
-__all__ = ["MapCompressor", "MapPosterior"]
-
-_REACH = 3.0  # standard deviations, beyond which statistics grow as a logarithm only
-
-
-@keras.saving.register_keras_serializable(package="deepcosmo")
-class MapCompressor(keras.Model):
-    """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
-
-    Statistics can be measured once and for all, with many realisations of the noise: where maps are asked for, their
-    statistics (batch, n) will do, too.
-
-    Args:
-        statistics: `FieldStatistics`.
-        scores: `GaussianScores`, which take the place of the band powers among the statistics; None to keep these.
-        outputs: number of summaries.
-        hidden: widths of the network.
-    """
-
-    def __init__(self, *, statistics, outputs, scores=None, hidden=(256, 128), **kwargs):
-        super().__init__(**kwargs)
-        self.statistics, self.scores, self.outputs, self.hidden = statistics, scores, outputs, tuple(hidden)
-        features = statistics.dim
-        if scores:
-            features += scores.count - statistics.powers.dim
-            if not scores.built:
-                scores.build()
-        self.scale = Power(dim=features, name="scale")
-        self.linear = keras.layers.Dense(outputs, name="linear")
-        self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
-        for layer in (self.scale, self.network):
-            layer.build()
-        self.linear.build((None, features))
-        self.built = True
-
-    def call(self, maps):
-        """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
-        scaled = self._scaled(self.features(maps))
-        return self.linear(scaled) + self.network(scaled)
-
-    def features(self, maps):
-        """What the network sees (batch, n) of maps, or of their statistics."""
-        statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
-        if not self.scores:
-            return statistics
-        powers = self.statistics.powers.dim
-        return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
-
-    def _scaled(self, features):
-        value = self.scale(features)[0]
-        size = ops.abs(value)
-        return ops.where(size < _REACH, value, ops.sign(value) * (_REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))))
-
-    def adapt(self, maps, y):
-        """Measures the scale of all features on maps (n, ...), or their statistics, and their regression on y (n, dim).
-
-        The first summaries start as this regression, others at random.
-        """
-        features = [ops.convert_to_numpy(self.features(maps[i : i + 32])) for i in range(0, len(y), 32)]
-        features = np.concatenate(features)
-        self.scale.adapt(features)
-        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features)))
-        fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
-        fit.build()
-        fit.adapt((y - y.mean(0)) / y.std(0), scaled)
-        kernel = ops.convert_to_numpy(self.linear.kernel).copy()
-        kernel[:, : fit.dim] = fit.matrix
-        self.linear.kernel.assign(kernel)
-
-    @property
-    def map_shape(self):
-        """(rows, columns, channels)."""
-        return self.statistics.size, self.statistics.size, self.statistics.channels
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.outputs)
-
-    def get_config(self):
-        layers = {"statistics": self.statistics, "scores": self.scores}
-        return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden,
-                **{name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}}  # fmt: skip
-
-    @classmethod
-    def from_config(cls, config):
-        known = {cls.__name__: cls for cls in (FieldStatistics, GaussianScores)}
-        layers = {name: keras.saving.deserialize_keras_object(config[name], custom_objects=known)
-                  for name in ("statistics", "scores")}  # fmt: skip
-        return cls(**{**config, **layers})
+__all__ = ["MapPosterior"]
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class MapPosterior(ProbabilisticModel):
     """p(theta | maps) by neural posterior estimation, with a compressor that is trained along.
 
-    Wherever maps are asked for, their statistics will do if the compressor takes them.
+    Wherever maps are asked for, what the compressor measures of them will do, too.
 
     The loss is -ln p(theta | maps), which maximises the mutual information of summaries and parameters (Jeffrey, Alsing
     & Lanusse 2021, arXiv:2009.08459). `fit(maps, theta)` after `adapt(maps, theta)`.
 
     Args:
-        compressor: `MapCompressor`, or any Keras model with an `adapt(maps, y)`.
+        compressor: `MapCompressor`, `OneStepCompressor`, or any Keras model with an `adapt(maps, y)`.
         parameters: names of the parameters.
         bounds: (low, high) of each; no posterior mass lies outside. Infinite where there is no bound.
         density: one of `prepared.DENSITIES`, by name, or "regression".
@@ -216,4 +124,6 @@ class MapPosterior(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
+        from deepcosmo.models import map_compressor  # noqa: F401  (registers the compressors)
+
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

@@ -27,6 +27,8 @@ class LognormalScores(keras.layers.Layer):
     the mean m and, for each mode, the covariance V that maximise a lower bound of ln p(maps | theta), V with the mean
     curvature of the likelihood. With kappa = shift (exp(g - variance / 2) - 1) all expectations are known.
 
+    Parameters outside of what 4000 draws of the prior reach count as the nearest inside.
+
     Args:
         survey: `LensingSurvey`, or its fields as a dict.
         iterations: of Newton's method with that mean curvature; a step that lowers the bound is taken back and halved.
@@ -41,7 +43,8 @@ class LognormalScores(keras.layers.Layer):
         self._per_mode = (np.outer(count, count) / n**2).astype("float32")  # of a quadrant
         self._weight = (np.broadcast_to(count, (n, n // 2 + 1)) / n**2).astype("float32")
         self._to_log = np.float32(np.degrees(60) / self.survey.pixel_scale)
-        self._widths = self.survey.prior().sample(4000, seed=[0, 0]).numpy().std(0)
+        typical = self.survey.prior().sample(4000, seed=[0, 0]).numpy()
+        self._widths, self._range = typical.std(0), (typical.min(0), typical.max(0))
         self.built = True
 
     @property
@@ -50,7 +53,7 @@ class LognormalScores(keras.layers.Layer):
 
     def call(self, maps, theta):
         data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        theta = tf.convert_to_tensor(theta, tf.float32)
+        theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), *self._range)
         with tf.GradientTape() as tape:
             tape.watch(theta)
             root, variance, depth = field = self._field(theta)
@@ -87,8 +90,8 @@ class LognormalScores(keras.layers.Layer):
             logarithm = self._pixels(g)
             bound = -0.5 * tf.reduce_sum(self._misfit(logarithm, uncertain, variance, depth, data), -1)
             bound -= 0.5 * tf.reduce_sum(self._squares(a, g), -1)
-            high = tf.exp(logarithm + 0.5 * uncertain - 0.5 * variance)
-            slope = depth * high * (depth * (high * tf.exp(uncertain) - 1.0) - data)
+            mean, excess = self._expected(logarithm, uncertain, variance)
+            slope = depth * (1.0 + mean) * (depth * (mean + excess * (1.0 + mean)) - data)
             return bound, a + tf.signal.rfft2d(slope)
 
         def step(i, length, a, g, bound, residual):
@@ -119,9 +122,13 @@ class LognormalScores(keras.layers.Layer):
 
     def _misfit(self, logarithm, uncertain, variance, depth, data):
         """Expected chi^2 of each bin (..., bins), less that of data without a field."""
-        high = tf.exp(logarithm + 0.5 * uncertain - 0.5 * variance)
-        square = tf.square(depth) * (high * (high * tf.exp(uncertain) - 2.0) + 1.0)
-        return tf.reduce_sum(square - 2.0 * data * depth * (high - 1.0), [-2, -1])
+        mean, excess = self._expected(logarithm, uncertain, variance)
+        square = tf.square(depth) * (tf.square(mean) + excess * tf.square(1.0 + mean))
+        return tf.reduce_sum(square - 2.0 * data * depth * mean, [-2, -1])
+
+    def _expected(self, logarithm, uncertain, variance):
+        """Mean of the convergence over the shift, and the variance of it over the square of one plus this mean."""
+        return tf.math.expm1(logarithm + 0.5 * uncertain - 0.5 * variance), tf.math.expm1(uncertain)
 
     def _variance(self, root, spread):
         """Variance of the logarithm in a pixel (..., bins, 1, 1), for a root of the covariance of the white noise."""

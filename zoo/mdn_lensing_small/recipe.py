@@ -1,17 +1,21 @@
 """`mdn_lensing_small`: the simplest recipe from end to end, a mixture density network for two cosmological parameters.
 
-Statistics of maps go in, omega_c and sigma_8 come out, three times on the same data:
+Maps go in, omega_c and sigma_8 come out, in three steps, each of which trains in a minute:
 
-- `Regression` by least squares learns the posterior's mean, and one number for its width: where the posterior is narrow
-  in one universe and wide in another, skewed, or its parameters correlate, it does not say so.
-- `MDN`, a mixture of normal distributions whose parameters the network predicts, learns the whole density.
-- `MAFMoG`, a normalising flow, learns it without choosing the shape beforehand.
+- A `Regression` by least squares on statistics of the maps learns the posterior's mean, and one number for its width:
+  where the posterior is narrow in one universe and wide in another, skewed, or its parameters correlate, it does not
+  say so. As an estimate it will do.
+- `OneStepCompressor` adds the score of the likelihood at that estimate, with the field integrated out: what the
+  statistics have lost.
+- `MDN`, a mixture of normal distributions whose parameters a network predicts from both, learns the whole density.
 
-All three minimise -ln p(theta | data), so that their losses can be compared; what a richer density gains over least
-squares is what the posterior has besides a mean. The mixture is the model; its evaluation trains the other two beside
-it.
+All losses are -ln p(theta | data), so that they can be compared. The evaluation trains three other densities beside the
+model's: least squares and a mixture on the statistics alone, and `MAFMoG`, a normalising flow, which learns the density
+without choosing its shape beforehand, on the same summaries.
 """
 
+import dataclasses
+import functools
 from pathlib import Path
 
 import keras
@@ -19,37 +23,66 @@ import numpy as np
 
 import tfds_builders  # noqa: F401  (registers the data sets)
 from deepcosmo.metrics.lensing_posterior import lensing_posterior_metrics, stored_full_field_metrics
-from deepcosmo.models import MapCompressor, MapPosterior
+from deepcosmo.models import MapCompressor, MapPosterior, OneStepCompressor
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.gaussian_scores import GaussianScores
+from deepcosmo.nn.lognormal_scores import LognormalScores
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from deepcosmo.training import Metric, Recipe, Stage
 from deepcosmo.training.data import training_batches
 from deepcosmo.zoo import golden
-from tfds_builders.lensing_sbi.reading import one_noise, statistics
+from tfds_builders.lensing_sbi.reading import measured, one_noise, statistics
 
 SEED = 2032
 SURVEY = lsst_y10_small()
-CONFIG = "lsst_y10_small_statistics"
+MAPS, STATISTICS = "lsst_y10_small", "lsst_y10_small_statistics"
+MIXTURE = {"components": 4, "full_covariance": True, "hidden": (64, 64)}
 BOUNDS = [(0.0, np.inf), (-np.inf, np.inf)]  # omega_c, sigma_8
 PIVOTS = [(0.27, 0.83), (0.1, 0.95), (0.13, 0.75), (0.2, 0.9), (0.25, 0.65), (0.25, 1.05), (0.4, 0.8), (0.55, 0.7),
           (0.5, 1.0)]  # fmt: skip
 EXPLICIT = Path(__file__).with_name("full_field.npz")  # of export/full_field.py
 
 
-def model(density="mdn"):
+@functools.cache
+def on_statistics(density):
+    """A model that sees statistics of maps only, trained."""
+    keras.utils.set_random_seed(SEED)
     scores = GaussianScores.of(SURVEY, PIVOTS)
     compressor = MapCompressor(statistics=FieldStatistics.of(SURVEY), scores=scores, outputs=4, hidden=(128, 128))
-    options = {"components": 4, "full_covariance": True, "hidden": (64, 64)} if density == "mdn" else {}
-    posterior = MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=BOUNDS, density=density,
-                             options=options)  # fmt: skip
+    return fitted(posterior(compressor, density), functools.partial(statistics, STATISTICS), one_noise)
+
+
+def posterior(compressor, density):
+    return MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=BOUNDS, density=density,
+                        options=MIXTURE if density == "mdn" else {})  # fmt: skip
+
+
+def fitted(model, pairs, augment=None):
+    """The model, trained as the published one is, but for the choice of its best weights."""
     found, theta = next(pairs("train").batch(20_000).as_numpy_iterator())
-    posterior.adapt(found[:, 0], theta)
-    return posterior
+    model.adapt(found[:, 0] if augment else found, theta)
+    stage = dataclasses.replace(STAGE, data=pairs, augment=augment)
+    batches, steps = training_batches(stage, seed=[SEED, 1])
+    optimizer = adam(steps * stage.epochs)
+    optimizer.use_ema, optimizer.ema_momentum = True, stage.ema
+    model.compile(optimizer, jit_compile=True)
+    model.fit(batches, epochs=stage.epochs, steps_per_epoch=steps, verbose=0)
+    return model
 
 
+def one_step(pilot):
+    return OneStepCompressor(pilot=pilot, scores=LognormalScores(survey=SURVEY), outputs=4, hidden=(128, 128))
+
+
+@functools.cache
 def pairs(split):
-    return statistics(CONFIG, split)
+    return measured(MAPS, split, one_step(on_statistics("regression")).measure)
+
+
+def model():
+    new = posterior(one_step(on_statistics("regression")), "mdn")
+    new.adapt(*next(pairs("train").batch(20_000).as_numpy_iterator()))
+    return new
 
 
 def adam(steps):
@@ -57,31 +90,26 @@ def adam(steps):
     return keras.optimizers.AdamW(rate, weight_decay=0.03, clipnorm=5.0)
 
 
-STAGE = Stage(name="statistics", data=pairs, augment=one_noise, optimizer=adam, epochs=30, batch_size=128, ema=0.995,
-              shuffle=20_000, jit_compile=True)  # fmt: skip
+STAGE = Stage(name="scores", data=pairs, optimizer=adam, epochs=30, batch_size=128, ema=0.995, shuffle=20_000,
+              jit_compile=True)  # fmt: skip
 
 
-def evaluate(posterior, progress):
-    found = lensing_posterior_metrics(posterior, SURVEY, pairs("test").batch(256), split="test", seed=SEED,
-                                      progress=progress)  # fmt: skip
-    for density, name in (("regression", "least squares"), ("maf_mog", "a flow")):
-        other = fitted(density)
-        truth = np.concatenate([other.log_prob(theta, values) for values, theta in pairs("test").batch(256)])
+def evaluate(model, progress):
+    pilot = model.compressor.pilot
+    own = functools.cache(lambda split: measured(MAPS, split, model.compressor.measure))
+    test, seen = own("test").batch(256), statistics(STATISTICS, "test").batch(256)
+    found = lensing_posterior_metrics(model, SURVEY, test, split="test", seed=SEED, progress=progress)
+    others = {
+        "least squares on statistics": (pilot, seen),
+        "a mixture on statistics": (on_statistics("mdn"), seen),
+        "a flow on statistics and scores": (fitted(posterior(one_step(pilot), "maf_mog"), own), test),
+    }
+    for name, (other, batches) in others.items():
+        truth = np.concatenate([other.log_prob(theta, values) for values, theta in batches])
         found.append(Metric(name=f"log-density of the true parameters by {name} instead [nats]",
                             value=float(truth.mean()), error=float(truth.std() / len(truth) ** 0.5), split="test",
                             size=len(truth)))  # fmt: skip
-    return found + stored_full_field_metrics(posterior, SURVEY, EXPLICIT, seed=SEED)
-
-
-def fitted(density):
-    """A model with another density, trained in the same way."""
-    keras.utils.set_random_seed(SEED)
-    other = model(density)
-    steps = 20_000 // STAGE.batch_size
-    batches, _ = training_batches(STAGE, seed=[SEED, 1])
-    other.compile(adam(steps * STAGE.epochs), jit_compile=True)
-    other.fit(batches, epochs=STAGE.epochs, steps_per_epoch=steps, verbose=0)
-    return other
+    return found + stored_full_field_metrics(model, SURVEY, EXPLICIT, seed=SEED)
 
 
 def golden_arrays(posterior):
@@ -93,7 +121,7 @@ RECIPE = Recipe(
     version=1,
     task="cosmological inference",
     summary="Posterior of omega_c and sigma_8 given small convergence maps, by a mixture density network.",
-    dataset=f"lensing_sbi/{CONFIG}:1.0.0",
+    dataset=f"lensing_sbi/{MAPS}:1.0.0",
     model=model,
     stages=(STAGE,),
     evaluate=evaluate,

@@ -1,0 +1,172 @@
+"""Summaries of the maps of one sky: networks on features that know what maps can tell."""
+
+import abc
+
+import keras
+import numpy as np
+from keras import ops
+
+from deepcosmo.nn.field_statistics import FieldStatistics
+from deepcosmo.nn.gaussian_scores import GaussianScores
+from deepcosmo.nn.linear_fit import LinearFit
+from deepcosmo.nn.lognormal_scores import LognormalScores
+from deepcosmo.nn.power import Power
+from deepcosmo.nn.resnet import MLP
+
+__all__ = ["MapCompressor", "OneStepCompressor"]
+
+_REACH = 3.0  # standard deviations, beyond which features grow as a logarithm only
+
+
+class _FeatureCompressor(keras.Model):
+    """A linear map and a network on the features (batch, count) that `_features` makes of maps.
+
+    Features can be measured once and for all: where maps are asked for, what `measure` made of them will do, too.
+    """
+
+    def __init__(self, *, features, outputs, hidden, **kwargs):
+        super().__init__(**kwargs)
+        self.outputs, self.hidden = outputs, tuple(hidden)
+        self.scale = Power(dim=features, name="scale")
+        self.linear = keras.layers.Dense(outputs, name="linear")
+        self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
+        for layer in (self.scale, self.network):
+            layer.build()
+        self.linear.build((None, features))
+        self.built = True
+
+    @abc.abstractmethod
+    def measure(self, maps):
+        """What can be stored in place of maps (batch, size, size, channels): (batch, n)."""
+
+    def features(self, maps):
+        """What the network sees (batch, count) of maps, or of what was measured of them."""
+        return maps if len(maps.shape) == 2 else self.measure(maps)
+
+    def call(self, maps):
+        """Summaries (batch, outputs) of maps (batch, size, size, channels), or of what was measured (batch, n)."""
+        scaled = self._scaled(self.features(maps))
+        return self.linear(scaled) + self.network(scaled)
+
+    def _scaled(self, features):
+        value = self.scale(features)[0]
+        size = ops.abs(value)
+        return ops.where(size < _REACH, value, ops.sign(value) * (_REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))))
+
+    def adapt(self, maps, y):
+        """Measures the scale of all features and their regression on y (n, dim), on maps (n, ...) or what was measured.
+
+        The first summaries start as this regression, others at random.
+        """
+        features = [ops.convert_to_numpy(self.features(maps[i : i + 32])) for i in range(0, len(y), 32)]
+        features = np.concatenate(features)
+        self.scale.adapt(features)
+        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features)))
+        fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
+        fit.build()
+        fit.adapt((y - y.mean(0)) / y.std(0), scaled)
+        kernel = ops.convert_to_numpy(self.linear.kernel).copy()
+        kernel[:, : fit.dim] = fit.matrix
+        self.linear.kernel.assign(kernel)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.outputs)
+
+    def get_config(self):
+        return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden}
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class MapCompressor(_FeatureCompressor):
+    """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
+
+    Where maps are asked for, their statistics (batch, n) will do, too.
+
+    Args:
+        statistics: `FieldStatistics`.
+        scores: `GaussianScores`, which take the place of the band powers among the statistics; None to keep these.
+        outputs: number of summaries.
+        hidden: widths of the network.
+    """
+
+    def __init__(self, *, statistics, outputs, scores=None, hidden=(256, 128), **kwargs):
+        features = statistics.dim
+        if scores:
+            features += scores.count - statistics.powers.dim
+            if not scores.built:
+                scores.build()
+        super().__init__(features=features, outputs=outputs, hidden=hidden, **kwargs)
+        self.statistics, self.scores = statistics, scores
+
+    def measure(self, maps):
+        return self.statistics(maps)
+
+    def features(self, maps):
+        statistics = super().features(maps)
+        if not self.scores:
+            return statistics
+        powers = self.statistics.powers.dim
+        return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
+
+    @property
+    def map_shape(self):
+        """(rows, columns, channels)."""
+        return self.statistics.size, self.statistics.size, self.statistics.channels
+
+    def get_config(self):
+        layers = {"statistics": self.statistics, "scores": self.scores}
+        return {**super().get_config(), **{name: keras.saving.serialize_keras_object(v) for name, v in layers.items()}}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_with_layers(config, FieldStatistics, GaussianScores, names=("statistics", "scores")))
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class OneStepCompressor(_FeatureCompressor):
+    """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
+
+    One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
+    Cam); how long the step must be is what the network learns. Where maps are asked for, the estimates and scores
+    (batch, n) that `measure` makes of them will do, too.
+
+    Args:
+        pilot: a trained `MapPosterior` with density "regression", whose conditional mean is the estimate. Not trained
+            along.
+        scores: `LognormalScores`.
+        outputs: number of summaries.
+        hidden: widths of the network.
+    """
+
+    def __init__(self, *, pilot, scores, outputs, hidden=(128, 128), **kwargs):
+        if pilot.kind != "regression":
+            raise ValueError(f"the pilot must have the density 'regression'; got {pilot.kind!r}")
+        super().__init__(features=pilot.dim + scores.dim, outputs=outputs, hidden=hidden, **kwargs)
+        self.pilot, self.scores = pilot, scores
+        pilot.trainable = False
+
+    def measure(self, maps):
+        estimate = self.pilot.density.location(self.pilot.compress(maps))
+        return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector.forward(estimate))], -1)
+
+    @property
+    def map_shape(self):
+        """(rows, columns, channels)."""
+        return self.scores.survey.shape
+
+    def get_config(self):
+        layers = {"pilot": self.pilot, "scores": self.scores}
+        return {**super().get_config(), **{name: keras.saving.serialize_keras_object(v) for name, v in layers.items()}}
+
+    @classmethod
+    def from_config(cls, config):
+        from deepcosmo.models.map_posterior import MapPosterior
+
+        return cls(**_with_layers(config, MapPosterior, LognormalScores, names=("pilot", "scores")))
+
+
+def _with_layers(config, *classes, names):
+    """A configuration with its layers, whose classes need not be known to Keras yet."""
+    known = {cls.__name__: cls for cls in classes}
+    return {**config, **{name: keras.saving.deserialize_keras_object(config[name], custom_objects=known)
+                         for name in names}}  # fmt: skip
