@@ -131,7 +131,7 @@ class OneStepCompressor(_FeatureCompressor):
     (batch, n) that `measure` makes of them will do, too.
 
     Args:
-        pilot: a trained `MapPosterior` with density "regression", whose conditional mean is the estimate. Not trained
+        pilot: a trained `MapPosterior` with density "regression" or "mdn", whose mean is the estimate. Not trained
             along.
         scores: `LognormalScores`.
         outputs: number of summaries.
@@ -139,14 +139,14 @@ class OneStepCompressor(_FeatureCompressor):
     """
 
     def __init__(self, *, pilot, scores, outputs, hidden=(128, 128), **kwargs):
-        if pilot.kind != "regression":
-            raise ValueError(f"the pilot must have the density 'regression'; got {pilot.kind!r}")
+        if pilot.kind not in ("regression", "mdn"):
+            raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
         super().__init__(features=pilot.dim + scores.dim, outputs=outputs, hidden=hidden, **kwargs)
         self.pilot, self.scores = pilot, scores
         pilot.trainable = False
 
     def measure(self, maps):
-        estimate = self.pilot.density.location(self.pilot.compress(maps))
+        estimate = self.pilot.density.distribution(self.pilot.compress(maps)).mean()
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector.forward(estimate))], -1)
 
     @property
@@ -156,7 +156,9 @@ class OneStepCompressor(_FeatureCompressor):
 
     def get_config(self):
         layers = {"pilot": self.pilot, "scores": self.scores}
-        return {**super().get_config(), **{name: keras.saving.serialize_keras_object(v) for name, v in layers.items()}}
+        layers = {name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}
+        layers["pilot"].pop("compile_config", None)  # how it was trained
+        return {**super().get_config(), **layers}
 
     @classmethod
     def from_config(cls, config):

@@ -15,7 +15,7 @@ BOUNDS = [(0.0, np.inf), (-np.inf, np.inf)]
 
 
 def posterior(compressor, density="regression"):
-    options = {"hidden": (32,)} if density == "regression" else {"components": 2, "hidden": (32,)}
+    options = {"hidden": (32,), **({"components": 2} if density == "mdn" else {})}
     return MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=BOUNDS, density=density,
                         options=options)  # fmt: skip
 
@@ -64,6 +64,6 @@ def test_posterior_of_one_step_is_reloaded(compressor, data, tmp_path):
 
 
 def test_a_pilot_must_have_a_mean(pilot):
-    other = posterior(MapCompressor(statistics=pilot.compressor.statistics, outputs=2, hidden=(16,)), "mdn")
-    with pytest.raises(ValueError, match="density 'regression'; got 'mdn'"):
+    other = posterior(MapCompressor(statistics=pilot.compressor.statistics, outputs=2, hidden=(16,)), "maf")
+    with pytest.raises(ValueError, match="density 'regression' or 'mdn'; got 'maf'"):
         OneStepCompressor(pilot=other, scores=LognormalScores(survey=SURVEY), outputs=2)

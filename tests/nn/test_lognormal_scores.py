@@ -49,9 +49,8 @@ def test_gaussian_field_has_the_score_of_its_closed_form():
 
 
 def test_scores_change_with_the_parameters_as_much_as_they_vary(scores):
-    """Fisher's identity, d <score> / d theta = cov(score), to the 10% that 600 pairs of maps with the same seeds allow,
-    in the direction that maps tell most of."""
-    n, step = 600, 0.04
+    """Fisher's identity, d <score> / d theta = cov(score), to the 10% that the variance of 200 maps allows."""
+    n, step = 200, 0.04
     theta = np.tile([0.2664, 0.831], (n, 1)).astype("float32")
 
     def measured(sigma_8):
@@ -60,7 +59,7 @@ def test_scores_change_with_the_parameters_as_much_as_they_vary(scores):
 
     width = SURVEY.prior().sample(4000, seed=[0, 0]).numpy().std(0)[1]
     slope = (measured(0.831 + step) - measured(0.831 - step)).mean() / (2 * step) * width
-    assert measured(0.831).var() == pytest.approx(slope, rel=0.2)
+    assert measured(0.831).var() == pytest.approx(slope, rel=0.25)
 
 
 def test_shifts_flips_and_turns_change_nothing(scores):
