@@ -131,7 +131,10 @@ RECIPE = Recipe(
     seed=SEED,
     limits="Convergence maps of 10 x 10 degrees in 64 x 64 pixels and five bins of source redshift, as the simulator "
     "of lensing_sbi makes them: log-normal, periodic, without masks, with Gaussian noise. Only omega_c and sigma_8 are "
-    "free, so it is for learning and for comparison with explicit samplers, not for data.",
+    "free, so it is for learning and for comparison with explicit samplers, not for data. It is a little "
+    "overconfident: regions of 68% hold 65% of the truths. Of ten maps, nine have means within 0.4 standard deviations "
+    "of those of full-field HMC, six within 0.15; the tenth is off by 0.9, as the 24 iterations behind its scores have "
+    "not converged (60 would).",
     licence="MIT",
     citation="Bishop 1994, Mixture density networks (Aston University NCRG/94/004), for the model; Zeghal et al. 2024 "
     "(arXiv:2409.17975) for the problem.",
