@@ -98,10 +98,7 @@ class FullField:
         of Wiener's filter given maps of a Gaussian field; u is what is left of it, times L'.
         """
         response = tf.cast(field.response() / self.survey.noise_std, u.dtype)
-        # products of matrices as sums that XLA fuses
-        precision = tf.reduce_sum(response[..., :, :, None, :, :] * response[..., :, None, :, :, :], -5)
-        precision += tf.eye(self.survey.bins, dtype=u.dtype)[..., None, None]
-        factor = fields.cholesky(precision)
+        factor = fields.white_precision(response)
         inverse = fields.inverted(factor)
         gain = tf.reduce_sum(inverse[..., :, None, :, :, :] * response[..., None, :, :, :, :], -3)
         left = tf.signal.rfft2d(u) + fields.mixed(gain, self._modes)

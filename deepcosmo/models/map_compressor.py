@@ -10,16 +10,14 @@ from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.gaussian_scores import GaussianScores
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.nn.lognormal_scores import LognormalScores
-from deepcosmo.nn.power import Power
+from deepcosmo.nn.power import Power, tempered
 from deepcosmo.nn.resnet import MLP
 
 __all__ = ["MapCompressor", "OneStepCompressor"]
 
-_REACH = 3.0  # standard deviations, beyond which features grow as a logarithm only
-
 
 class _FeatureCompressor(keras.Model):
-    """A linear map and a network on the features (batch, count) that `_features` makes of maps.
+    """A linear map and a network on the features (batch, count) of maps.
 
     Features can be measured once and for all: where maps are asked for, what `measure` made of them will do, too.
     """
@@ -49,9 +47,7 @@ class _FeatureCompressor(keras.Model):
         return self.linear(scaled) + self.network(scaled)
 
     def _scaled(self, features):
-        value = self.scale(features)[0]
-        size = ops.abs(value)
-        return ops.where(size < _REACH, value, ops.sign(value) * (_REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))))
+        return tempered(self.scale(features)[0])
 
     def adapt(self, maps, y):
         """Measures the scale of all features and their regression on y (n, dim), on maps (n, ...) or what was measured.

@@ -10,7 +10,7 @@ from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.flows import MAF, NSF, MAFMoG, RealNVP
 from deepcosmo.models.mdn import MDN
 from deepcosmo.nn.linear_fit import LinearFit
-from deepcosmo.nn.power import Power
+from deepcosmo.nn.power import Power, tempered
 from deepcosmo.nn.standardise import Standardise
 
 __all__ = ["DENSITIES", "PreparedDensity"]
@@ -23,7 +23,6 @@ DENSITIES = {
     "realnvp": (RealNVP, {"transforms": 6, **_NETWORK}),
     "nsf": (NSF, {"transforms": 3, "kind": "autoregressive", **_NETWORK}),
 }
-_REACH = 3.0  # standard deviations, beyond which features grow as a logarithm only
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -101,10 +100,7 @@ class PreparedDensity(ProbabilisticModel):
         if self.gaps:
             x = ops.where(known, x, 0.0)
         if self.compressor is None:
-            value = self.scale_x(x)[0]
-            size = ops.abs(value)
-            far = _REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))
-            value = ops.where(size < _REACH, value, ops.sign(value) * far)
+            value = tempered(self.scale_x(x)[0])
         else:
             value = self.scale_x(x)
         if self.gaps:

@@ -58,8 +58,8 @@ class LognormalScores(keras.layers.Layer):
             tape.watch(theta)
             root, variance, depth = field = self._field(theta)
             white, spread = self._posterior([tf.stop_gradient(v) for v in field], data)
-            logarithm = self._pixels(fields.mixed(root, white))
-            misfit = self._misfit(logarithm, self._variance(root, spread), variance, depth, data)
+            uncertain = self._variance(_product(root, spread))
+            misfit = self._misfit(self._expected(fields.mixed(root, white), uncertain, variance), depth, data)
             total = -0.5 * tf.reduce_sum(misfit)
         score = tape.gradient(total, theta) * self._widths
         pixels = self.survey.pixels**2
@@ -78,19 +78,16 @@ class LognormalScores(keras.layers.Layer):
         root, variance, depth = field
         curvature = tf.square(depth) * tf.exp(variance)  # its mean over maps
         response = root * (depth * tf.exp(0.5 * variance))[..., :, None, :, :]
-        precision = tf.reduce_sum(response[..., :, :, None, :, :] * response[..., :, None, :, :, :], -5)
-        precision += tf.eye(self.survey.bins)[..., None, None]
-        spread = tf.einsum("...ijyx->...jiyx", fields.inverted(fields.cholesky(precision)))
+        spread = tf.einsum("...ijyx->...jiyx", fields.inverted(fields.white_precision(response)))
         of_logarithm = _product(root, spread)
         covariance = tf.reduce_sum(of_logarithm[..., :, None, :, :, :] * of_logarithm[..., None, :, :, :, :], -3)
-        uncertain = self._variance(root, spread)
+        uncertain = self._variance(of_logarithm)
 
         # g = C a, with its prior covariance C: a and g move by -1 and -C times (1 + curvature C)^-1 (a + d U / d g)
         def bound_and_residual(a, g):
-            logarithm = self._pixels(g)
-            bound = -0.5 * tf.reduce_sum(self._misfit(logarithm, uncertain, variance, depth, data), -1)
+            mean, excess = expected = self._expected(g, uncertain, variance)
+            bound = -0.5 * tf.reduce_sum(self._misfit(expected, depth, data), -1)
             bound -= 0.5 * tf.reduce_sum(self._squares(a, g), -1)
-            mean, excess = self._expected(logarithm, uncertain, variance)
             slope = depth * (1.0 + mean) * (depth * (mean + excess * (1.0 + mean)) - data)
             return bound, a + tf.signal.rfft2d(slope)
 
@@ -107,9 +104,8 @@ class LognormalScores(keras.layers.Layer):
             longer = tf.clip_by_value(-length * slope / tf.maximum(turn, 1e-20), *_STEPS)
             length = tf.where(better, longer, 0.5 * length)
             keep = better[..., None, None, None]
-            chosen = (tf.where(keep, new, old)
-                      for new, old in ((a_new, a), (g_new, g), (residual_new, residual)))
-            a, g, residual = chosen
+            pairs = (a_new, a), (g_new, g), (residual_new, residual)
+            a, g, residual = (tf.where(keep, new, old) for new, old in pairs)
             return i + 1, length, a, g, tf.where(better, bound_new, bound), residual
 
         a = tf.zeros_like(tf.signal.rfft2d(data))
@@ -120,23 +116,22 @@ class LognormalScores(keras.layers.Layer):
         white = fields.mixed(tf.einsum("...ijyx->...jiyx", root), a)
         return tf.stop_gradient(white), tf.stop_gradient(spread)
 
-    def _misfit(self, logarithm, uncertain, variance, depth, data):
-        """Expected chi^2 of each bin (..., bins), less that of data without a field."""
-        mean, excess = self._expected(logarithm, uncertain, variance)
+    def _misfit(self, expected, depth, data):
+        """Expected chi^2 of each bin (..., bins), less that of data without a field, given `_expected`."""
+        mean, excess = expected
         square = tf.square(depth) * (tf.square(mean) + excess * tf.square(1.0 + mean))
         return tf.reduce_sum(square - 2.0 * data * depth * mean, [-2, -1])
 
-    def _expected(self, logarithm, uncertain, variance):
-        """Mean of the convergence over the shift, and the variance of it over the square of one plus this mean."""
+    def _expected(self, modes, uncertain, variance):
+        """Mean of the convergence over the shift, and its variance over the square of one plus this mean, for the modes
+        of the logarithm's mean."""
+        logarithm = tf.signal.irfft2d(modes, self.survey.shape[:2])
         return tf.math.expm1(logarithm + 0.5 * uncertain - 0.5 * variance), tf.math.expm1(uncertain)
 
-    def _variance(self, root, spread):
-        """Variance of the logarithm in a pixel (..., bins, 1, 1), for a root of the covariance of the white noise."""
-        square = tf.reduce_sum(tf.square(_product(root, spread)), -3)
+    def _variance(self, root):
+        """Variance of the logarithm in a pixel (..., bins, 1, 1), for a root of its covariance by modes."""
+        square = tf.reduce_sum(tf.square(root), -3)
         return tf.reduce_sum(square * self._per_mode, [-2, -1], keepdims=True)
-
-    def _pixels(self, modes):
-        return tf.signal.irfft2d(modes, self.survey.shape[:2])
 
     def _squares(self, a, b):
         """Scalar products of maps (..., bins) by their modes."""

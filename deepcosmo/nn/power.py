@@ -4,9 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["Power"]
+__all__ = ["Power", "tempered"]
 
 _SMALLEST = 1e-3  # exponents nearer to zero count as this: the logarithm, to a relative 1e-3
+_REACH = 3.0  # standard deviations, beyond which features grow as a logarithm only
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -80,3 +81,10 @@ class Power(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dim": self.dim}
+
+
+def tempered(value):
+    """Scaled values as they are within 3 standard deviations, and beyond as a logarithm, which networks bear."""
+    size = ops.abs(value)
+    far = _REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))
+    return ops.where(size < _REACH, value, ops.sign(value) * far)

@@ -92,6 +92,14 @@ def cholesky(power):
     return tf.stack(columns, -3)
 
 
+def white_precision(response):
+    """Lower triangular roots of 1 + S'S, the precision of white noise given maps that are S = `response` (..., bins,
+    bins, y, x) times it, with noise of unit variance."""
+    # products of matrices as sums that XLA fuses
+    precision = tf.reduce_sum(response[..., :, :, None, :, :] * response[..., :, None, :, :, :], -5)
+    return cholesky(precision + tf.eye(response.shape[-3], dtype=response.dtype)[..., None, None])
+
+
 def inverted(lower):
     """Inverses of lower triangular matrices (..., n, n, y, x), a row after the other."""
     n = lower.shape[-4]

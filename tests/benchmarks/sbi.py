@@ -5,7 +5,7 @@
 All with defaults, and beside them the package sbi with its own (`--peer nsf`, `--peer maf`) where it is installed:
 `pip install sbi` with PyTorch. Published values are those of NPE and NLE in Lueckmann et al. 2021 (arXiv:2101.04653),
 at 1e3, 1e4 and 1e5 simulations; observations are draws of the same tasks, not those of the paper. The loss is
--ln q(theta | x), or of NLE -ln q(x | theta), of simulations that training did not see.
+-ln q(theta | x) of new simulations; of NLE and NRE it is that of the simulations that chose the best weights.
 """
 
 import argparse

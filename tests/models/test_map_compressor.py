@@ -1,4 +1,4 @@
-"""Summaries by one step from an estimate: what they take, that they are worth more, reloading."""
+"""Summaries by one step from an estimate: what they take, what is trained, reloading."""
 
 import keras
 import numpy as np
