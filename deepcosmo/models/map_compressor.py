@@ -15,6 +15,8 @@ from deepcosmo.nn.resnet import MLP
 
 __all__ = ["MapCompressor", "OneStepCompressor"]
 
+_AT_ONCE = 32  # maps whose scores are measured together: each takes 30 MB or more without XLA
+
 
 class _FeatureCompressor(keras.Model):
     """A linear map and a network on the features (batch, count) of maps.
@@ -142,6 +144,12 @@ class OneStepCompressor(_FeatureCompressor):
         pilot.trainable = False
 
     def measure(self, maps):
+        count = maps.shape[0]
+        if count is None or count <= _AT_ONCE:
+            return self._measure(maps)
+        return ops.concatenate([self._measure(maps[i : i + _AT_ONCE]) for i in range(0, count, _AT_ONCE)])
+
+    def _measure(self, maps):
         estimate = self.pilot.density.distribution(self.pilot.compress(maps)).mean()
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector.forward(estimate))], -1)
 
