@@ -14,7 +14,7 @@ from deepcosmo.training.recipe import Recipe, load_recipe
 from deepcosmo.training.strategies import is_chief
 from deepcosmo.training.strategies import strategy as make_strategy
 
-__all__ = ["train"]
+__all__ = ["fit_part", "train"]
 
 
 def _fingerprint(recipe):
@@ -48,16 +48,21 @@ def _write(state, folder):
     write_atomically(folder / "history.json", lambda file: file.write(text.encode()))
 
 
+def _compile(model, stage, steps):
+    optimizer = stage.optimizer(steps * stage.epochs)
+    if stage.ema is not None:
+        optimizer.use_ema, optimizer.ema_momentum = True, stage.ema
+    model.compile(optimizer=optimizer, jit_compile=stage.jit_compile)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
 def _fit_stage(model, stage, state, *, seed, strategy, folder):
     """Runs what is left of a stage and leaves its best weights in the model."""
     if state.epoch < stage.epochs:
         batches, steps = data.training_batches(stage, seed=seed, first_epoch=state.epoch)
         with strategy.scope():
-            optimizer = stage.optimizer(steps * stage.epochs)
-            if stage.ema is not None:
-                optimizer.use_ema, optimizer.ema_momentum = True, stage.ema
-            model.compile(optimizer=optimizer, jit_compile=stage.jit_compile)
-            optimizer.build(model.trainable_variables)
+            optimizer = _compile(model, stage, steps)
         if state.epoch > 0:
             assign(optimizer.variables, state.optimizer)
         chief, terminal = is_chief(strategy.cluster_resolver), sys.stdout.isatty()
@@ -127,3 +132,21 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
     final = recipe.model()
     final.set_weights(model.get_weights())
     return final
+
+
+def fit_part(model, stage, *, seed):
+    """Trains a model that is a part of another by a stage, without checkpoints and without a choice of weights.
+
+    Args:
+        model: a `ProbabilisticModel`, with its normalisation measured.
+        stage: the `Stage`.
+        seed: two int32.
+
+    Returns:
+        The model.
+    """
+    batches, steps = data.training_batches(stage, seed=seed)
+    _compile(model, stage, steps)
+    model.fit(batches, epochs=stage.epochs, steps_per_epoch=steps, shuffle=False,
+              verbose=1 if sys.stdout.isatty() else 0)  # fmt: skip
+    return model

@@ -4,11 +4,13 @@ import pickle
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from tfds_builders import LensingSBIConfig
+from tfds_builders.lensing_sbi import reading
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
 PLAIN = LensingSBIConfig(name="tiny", survey="lsst_y10_small", **SIZES)
@@ -95,6 +97,37 @@ def test_scores(folder):
     assert set(rows[0]) == {"theta", "map", "score", "number"}
     scores = np.stack([row["score"] for row in rows])
     assert scores.shape == (32, 2) and np.isfinite(scores).all() and np.all(scores.std(0) > 1)
+
+
+def test_statistics_of_universes_that_come_after_others(folder, monkeypatch):
+    builder = tfds.builder("lensing_sbi", config=STATISTICS, data_dir=folder)
+    builder.download_and_prepare()
+    monkeypatch.setattr(tfds, "load", lambda name, split: builder.as_dataset(split=split))
+    all_of_them = {tuple(theta) for _, theta in reading.statistics("any", "train").as_numpy_iterator()}
+    later = {tuple(theta) for _, theta in reading.statistics("any", "train", first=16).as_numpy_iterator()}
+    stored = examples(builder.as_dataset(split="train"))
+    assert len(all_of_them) == 32 and later == {tuple(row["theta"]) for n, row in stored.items() if n >= 3 * 16}
+
+
+def test_what_is_measured_of_maps_is_kept(builder, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_SAVED", 5)
+
+    def measure(maps):
+        return tf.reduce_mean(maps, [1, 2])
+
+    def pairs(measure, count=32):
+        train = builder.as_dataset(split="train").take(count)
+        found = reading.measured(train, measure, keep=tmp_path / "kept.npz", progress=False)
+        return found, np.concatenate([v for v, _ in found.batch(16).as_numpy_iterator()])
+
+    _, half = pairs(measure, 16)  # as an interruption would leave it
+    found, whole = pairs(measure)
+    expected = tf.reduce_mean(next(iter(builder.as_dataset(split="train").batch(32)))["map"], [1, 2])
+    np.testing.assert_allclose(whole, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(whole[:16], half)
+    assert found.cardinality() == 32
+    _, other = pairs(lambda maps: 2.0 * measure(maps))
+    np.testing.assert_allclose(other, 2 * expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("option", "value"), [("survey", "euclid"), ("train", 20), ("test", 0)])

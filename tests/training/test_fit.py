@@ -8,7 +8,7 @@ import toy
 from tensorflow.core.util.event_pb2 import Event
 from toy import Stage, Toy, dicts, make_recipe, pairs
 
-from deepcosmo.training import data, train
+from deepcosmo.training import data, fit_part, train
 from deepcosmo.training.checkpoint import State
 
 
@@ -46,6 +46,24 @@ def test_averaged_weights_are_validated_and_returned(tmp_path):
     # Training itself goes on from the weights, not from their average.
     trained = [v for v in state.model if v.dtype == np.float32]
     assert max(np.abs(a - b).max() for a, b in zip(trained, average, strict=True)) > 1e-3
+
+
+def test_a_part_ends_with_its_averaged_weights():
+    """As a recipe's only stage does where its last epoch is its best."""
+    stage = Stage(name="a", data=pairs, optimizer=sgd, epochs=2, batch_size=40, ema=0.7)
+    keras.utils.set_random_seed(11)
+    part = fit_part(Toy(), stage, seed=[1, 2])
+    keras.utils.set_random_seed(11)
+    reference = Toy()
+    reference.compile(sgd(10))
+    average = None
+    batches, steps = data.training_batches(stage, seed=[1, 2])
+    for x, y in batches.take(2 * steps):
+        reference.train_on_batch(x, y)
+        new = reference.get_weights()
+        average = [0.7 * a + 0.3 * w for a, w in zip(average or new, new, strict=True)]
+    for a, b in zip(part.get_weights(), average, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_best_epoch_is_returned_and_starts_the_next_stage(tmp_path):

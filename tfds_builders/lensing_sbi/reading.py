@@ -1,15 +1,21 @@
 """Pairs of statistics, or of whatever is measured of maps, and parameters, for training on `lensing_sbi`."""
 
+from pathlib import Path
+
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
+from deepcosmo.training.checkpoint import write_atomically
+from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import SPLITS
+
 __all__ = ["measured", "one_noise", "statistics"]
 
-_BATCH = 16  # of which splits are multiples
+_SAVED = 1000  # maps after which what was measured is written
 
 
-def statistics(config, split):
+def statistics(config, split, *, first=0):
     """(statistics, theta) of a split in the order on disk, as a finite `tf.data.Dataset`.
 
     Training examples have the statistics of all realisations of the noise (noises, n), of which `one_noise` chooses
@@ -18,31 +24,64 @@ def statistics(config, split):
     Args:
         config: of `lensing_sbi`, one with statistics.
         split: "train", "validation" or "test", or a part of one.
+        first: place of the first universe, for those that come after the universes of a configuration with maps.
     """
 
     def pair(example):
         found = example["statistics"]
         return (found if split.startswith("train") else found[0]), example["theta"]
 
-    return tfds.load(f"lensing_sbi/{config}", split=split).map(pair)
+    examples = tfds.load(f"lensing_sbi/{config}", split=split)
+    return examples.filter(lambda example: example["number"] // len(SPLITS) >= first).map(pair)
 
 
-def measured(config, split, measure, *, progress=True):
-    """(what is measured of a map, theta) of a split in the order on disk, as a finite `tf.data.Dataset` in memory.
+def measured(examples, measure, *, keep=None, description="measuring", progress=True):
+    """(what is measured of a map, theta) of examples in their order, as a finite `tf.data.Dataset` in memory.
 
     Args:
-        config: of `lensing_sbi`, one with maps. Training examples have the noise of one pass over the data.
-        split: "train", "validation" or "test", or a part of one.
+        examples: finite `tf.data.Dataset` of examples with `map` and `theta`.
         measure: maps (batch, rows, columns, bins) -> (batch, n); compiled by XLA.
-        progress: whether to show a progress bar.
+        keep: file (.npz) to write what is measured to every few minutes, and to go on from where it is of the same
+            `measure`, by what that makes of maps of noise.
+        description: for the progress bar.
+        progress: whether to show one.
     """
-    examples = tfds.load(f"lensing_sbi/{config}", split=split).batch(_BATCH)
-    compiled = tf.function(measure, autograph=False, jit_compile=True)
-    found, theta = [], []
-    for example in tqdm.tqdm(examples, desc=f"measuring {split}", unit=f" x {_BATCH} maps", disable=not progress):
-        found.append(compiled(example["map"]))
-        theta.append(example["theta"])
-    return tf.data.Dataset.from_tensor_slices((tf.concat(found, 0), tf.concat(theta, 0)))
+    shape = examples.element_spec["map"].shape
+    compiled = tf.function(lambda map_: measure(map_[None])[0], autograph=False, jit_compile=True)
+    mark = compiled(0.05 * tf.random.stateless_normal(shape, [0, 0])).numpy()
+    found, theta = _kept(keep, mark)
+    done = len(theta)
+
+    def save():
+        if keep is not None:
+            arrays = {"mark": mark, "found": np.stack(found), "theta": np.stack(theta)}
+            Path(keep).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(keep, lambda file: np.savez(file, **arrays))
+
+    # one by one: many measures iterate, and a batch takes as long as its slowest map
+    rows = examples.skip(done).map(lambda example: (compiled(example["map"]), example["theta"]),
+                                   num_parallel_calls=tf.data.AUTOTUNE)  # fmt: skip
+    with tqdm.tqdm(desc=description, unit=" maps", total=int(examples.cardinality()), initial=done,
+                   disable=not progress) as bar:  # fmt: skip
+        for values, true in rows.as_numpy_iterator():
+            found.append(values)
+            theta.append(true)
+            bar.update()
+            if len(theta) % _SAVED == 0:
+                save()
+    if len(theta) > done:
+        save()
+    return tf.data.Dataset.from_tensor_slices((np.stack(found), np.stack(theta)))
+
+
+def _kept(path, mark):
+    """What was measured before (found, theta), if by the same function."""
+    if path is None or not Path(path).exists():
+        return [], []
+    with np.load(path) as file:
+        if file["mark"].shape != mark.shape or not np.allclose(file["mark"], mark, rtol=1e-2, atol=1e-3):
+            return [], []
+        return list(file["found"]), list(file["theta"])
 
 
 def one_noise(batch, seed):
