@@ -79,7 +79,8 @@ def _kept(path, mark):
     if path is None or not Path(path).exists():
         return [], []
     with np.load(path) as file:
-        if file["mark"].shape != mark.shape or not np.allclose(file["mark"], mark, rtol=1e-2, atol=1e-3):
+        close = {"rtol": 1e-2, "atol": 1e-3 * np.abs(mark).max()}
+        if file["mark"].shape != mark.shape or not np.allclose(file["mark"], mark, **close):
             return [], []
         return list(file["found"]), list(file["theta"])
 
