@@ -134,7 +134,8 @@ RECIPE = Recipe(
     "overconfident: regions of 68% hold 66% of the truths, and the ranks of omega_c and sigma_8 are not uniform (p = "
     "0.01 and 0.03). Of ten maps, all have means within 0.4 standard deviations of those of full-field HMC, "
     "seven within 0.2 and six within 0.15; widths are 0.91 to 1.21 of those of HMC. It took 41,024 "
-    "simulations: 20,000 for the pilot and 20,000 for the model, each with two realisations of the noise, and 1,024 that chose the weights.",
+    "simulations: 20,000 for the pilot and 20,000 for the model, each with two realisations of the noise, and "
+    "1,024 that chose the weights.",
     licence="MIT",
     citation="Bishop 1994, Mixture density networks (Aston University NCRG/94/004), for the model; Zeghal et al. 2024 "
     "(arXiv:2409.17975) for the problem.",
