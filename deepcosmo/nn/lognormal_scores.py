@@ -1,6 +1,7 @@
 """What a log-normal field says of parameters, near an estimate of them."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -44,9 +45,14 @@ class LognormalScores(keras.layers.Layer):
         self._per_mode = (np.outer(count, count) / n**2).astype("float32")  # of a quadrant
         self._weight = (np.broadcast_to(count, (n, n // 2 + 1)) / n**2).astype("float32")
         self._to_log = np.float32(np.degrees(60) / self.survey.pixel_scale)
-        typical = self.survey.prior().sample(4000, seed=[0, 0]).numpy()
-        self._widths, self._range = typical.std(0), (typical.min(0), typical.max(0))
         self.built = True
+
+    @functools.cached_property
+    def _typical(self):
+        """The prior's widths, and the least and the largest of its draws; only here, since TFP takes long to import."""
+        with tf.init_scope():
+            draws = self.survey.prior().sample(4000, seed=[0, 0]).numpy()
+        return draws.std(0), draws.min(0), draws.max(0)
 
     @property
     def dim(self):
@@ -54,7 +60,8 @@ class LognormalScores(keras.layers.Layer):
 
     def call(self, maps, theta):
         data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), *self._range)
+        widths, least, largest = self._typical
+        theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), least, largest)
         with tf.GradientTape() as tape:
             tape.watch(theta)
             root, variance, depth = field = self._field(theta)
@@ -62,7 +69,7 @@ class LognormalScores(keras.layers.Layer):
             uncertain = self._variance(_product(root, spread))
             misfit = self._misfit(self._expected(fields.mixed(root, white), uncertain, variance), depth, data)
             total = -0.5 * tf.reduce_sum(misfit)
-        score = tape.gradient(total, theta) * self._widths
+        score = tape.gradient(total, theta) * widths
         pixels = self.survey.pixels**2
         own = tf.reduce_sum(self._squares(white, white), -1, keepdims=True)
         return tf.concat([score, misfit / pixels, own / pixels], -1)
