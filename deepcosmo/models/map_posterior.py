@@ -42,9 +42,9 @@ class MapPosterior(ProbabilisticModel):
         self.density: ConditionalDensity = cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))
         self.built = True
 
-    @property
     def bijector(self):
         """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
+        # no property: Keras reads those of a model when it loads weights, and TFP takes as long to import as they do
         import tensorflow_probability as tfp
 
         def of(low, high):
@@ -61,7 +61,7 @@ class MapPosterior(ProbabilisticModel):
 
     def adapt(self, maps, theta):
         """Measures all scales, and starts the summaries as a linear regression, on maps (n, ...) and theta (n, dim)."""
-        z = self.bijector.inverse(tf.cast(theta, tf.float32)).numpy()
+        z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
         self.compressor.adapt(maps, z)
         summaries = [ops.convert_to_numpy(self.compress(maps[i : i + 32])) for i in range(0, len(z), 32)]
         self.density.adapt(np.concatenate(summaries), z)
@@ -81,7 +81,7 @@ class MapPosterior(ProbabilisticModel):
         """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
         import tensorflow_probability as tfp
 
-        return tfp.distributions.TransformedDistribution(self.density.distribution(summaries), self.bijector)
+        return tfp.distributions.TransformedDistribution(self.density.distribution(summaries), self.bijector())
 
     def log_prob(self, theta, maps):
         """ln p(theta | maps) in nats (batch,), for theta (batch, dim)."""
@@ -89,7 +89,7 @@ class MapPosterior(ProbabilisticModel):
 
     def log_prob_of_summaries(self, theta, summaries):
         """As `log_prob`, for summaries (batch, n) of maps."""
-        theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector
+        theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
         change = bijector.inverse_log_det_jacobian(theta, event_ndims=1)
         return self.density.log_prob(bijector.inverse(theta), summaries) + change
 
@@ -99,7 +99,7 @@ class MapPosterior(ProbabilisticModel):
 
     def sample_of_summaries(self, n, summaries, *, seed):
         """As `sample`, for summaries (batch, n) of maps."""
-        return self.bijector.forward(self.density.sample(n, summaries, seed=stateless_seed(seed)))
+        return self.bijector().forward(self.density.sample(n, summaries, seed=stateless_seed(seed)))
 
     def loss_per_example(self, x, y, y_pred):
         return -self.log_prob_of_summaries(y, y_pred)

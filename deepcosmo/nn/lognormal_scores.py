@@ -47,20 +47,13 @@ class LognormalScores(keras.layers.Layer):
         self._to_log = np.float32(np.degrees(60) / self.survey.pixel_scale)
         self.built = True
 
-    @functools.cached_property
-    def _typical(self):
-        """The prior's widths, and the least and the largest of its draws; only here, since TFP takes long to import."""
-        with tf.init_scope():
-            draws = self.survey.prior().sample(4000, seed=[0, 0]).numpy()
-        return draws.std(0), draws.min(0), draws.max(0)
-
     @property
     def dim(self):
         return len(self.survey.parameters) + self.survey.bins + 1
 
     def call(self, maps, theta):
         data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        widths, least, largest = self._typical
+        widths, least, largest = _typical(self.survey)
         theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), least, largest)
         with tf.GradientTape() as tape:
             tape.watch(theta)
@@ -163,6 +156,14 @@ class LognormalScores(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations}
+
+
+@functools.lru_cache
+def _typical(survey):
+    """Widths of the prior, and the least and the largest of 4000 draws (parameters,)."""
+    with tf.init_scope():
+        draws = survey.prior().sample(4000, seed=[0, 0]).numpy()
+    return draws.std(0), draws.min(0), draws.max(0)
 
 
 def _product(a, b):
