@@ -151,7 +151,7 @@ class OneStepCompressor(_FeatureCompressor):
 
     def _measure(self, maps):
         estimate = self.pilot.density.distribution(self.pilot.compress(maps)).mean()
-        return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector.forward(estimate))], -1)
+        return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
     @property
     def map_shape(self):
