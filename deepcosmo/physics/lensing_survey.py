@@ -88,6 +88,7 @@ class LensingSurvey:
         unknown = [name for name in self.parameters if name not in PARAMETERS]
         if unknown or not self.parameters or len(set(self.parameters)) < len(self.parameters):
             raise ValueError(f"parameters must be some of {', '.join(PARAMETERS)}; got {self.parameters}")
+        object.__setattr__(self, "parameters", tuple(self.parameters))  # a list where it was read from JSON
 
     @property
     def pixel_scale(self):
