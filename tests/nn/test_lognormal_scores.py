@@ -22,6 +22,10 @@ def compiled(layer):
     return tf.function(layer.call, autograph=False, reduce_retracing=True)
 
 
+def _widths(survey):
+    return survey.prior().sample(4000, seed=[0, 0]).numpy().std(0)
+
+
 @pytest.fixture(scope="module")
 def scores():
     return compiled(LognormalScores(survey=SURVEY))
@@ -32,7 +36,7 @@ def test_gaussian_field_has_the_score_of_its_closed_form():
     layer = LognormalScores(survey=survey, iterations=40)
     theta = tf.constant([[0.25, 0.8], [0.35, 0.7]])
     maps = survey.sample(theta, seed=tf.constant([1, 2]))
-    found = compiled(layer)(maps, theta).numpy()[:, :2] / layer._widths
+    found = compiled(layer)(maps, theta).numpy()[:, :2] / _widths(survey)
     modes = tf.signal.rfft2d(tf.constant(np.moveaxis(maps.numpy(), -1, 1) / survey.noise_std, tf.float64))
     count = np.broadcast_to(fields.multiplicity(16), modes.shape[-2:])
     with tf.GradientTape() as tape:
@@ -57,7 +61,7 @@ def test_scores_change_with_the_parameters_as_much_as_they_vary(scores):
         true = np.stack([theta[:, 0], np.full(n, sigma_8)], -1).astype("float32")
         return scores(SURVEY.sample(true, seed=tf.constant([3, 4])), theta).numpy()[:, 1]
 
-    width = SURVEY.prior().sample(4000, seed=[0, 0]).numpy().std(0)[1]
+    width = _widths(SURVEY)[1]
     slope = (measured(0.831 + step) - measured(0.831 - step)).mean() / (2 * step) * width
     assert measured(0.831).var() == pytest.approx(slope, rel=0.25)
 
