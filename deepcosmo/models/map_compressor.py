@@ -26,14 +26,16 @@ class _FeatureCompressor(keras.Model):
 
     def __init__(self, *, features, outputs, hidden, **kwargs):
         super().__init__(**kwargs)
-        self.outputs, self.hidden = outputs, tuple(hidden)
+        self.count, self.outputs, self.hidden = features, outputs, tuple(hidden)
+        self.built = True
+        if outputs is None:
+            return
         self.scale = Power(dim=features, name="scale")
         self.linear = keras.layers.Dense(outputs, name="linear")
         self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
         for layer in (self.scale, self.network):
             layer.build()
         self.linear.build((None, features))
-        self.built = True
 
     @abc.abstractmethod
     def measure(self, maps):
@@ -45,6 +47,8 @@ class _FeatureCompressor(keras.Model):
 
     def call(self, maps):
         """Summaries (batch, outputs) of maps (batch, size, size, channels), or of what was measured (batch, n)."""
+        if self.outputs is None:
+            return self.features(maps)
         scaled = self._scaled(self.features(maps))
         return self.linear(scaled) + self.network(scaled)
 
@@ -68,7 +72,7 @@ class _FeatureCompressor(keras.Model):
         self.linear.kernel.assign(kernel)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.outputs)
+        return (input_shape[0], self.outputs or self.count)
 
     def get_config(self):
         return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden}
@@ -125,18 +129,18 @@ class OneStepCompressor(_FeatureCompressor):
     """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
 
     One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
-    Cam); how long the step must be is what the network learns. Where maps are asked for, the estimates and scores
-    (batch, n) that `measure` makes of them will do, too.
+    Cam). How long the step must be `MapPosterior` finds by `NewtonStep`, where these summaries are all; or a network
+    learns it. Where maps are asked for, the estimates and scores (batch, n) that `measure` makes of them will do, too.
 
     Args:
         pilot: a trained `MapPosterior` with density "regression" or "mdn", whose mean is the estimate. Not trained
             along.
         scores: `LognormalScores`.
-        outputs: number of summaries.
+        outputs: number of summaries of a network; None for estimates and scores themselves.
         hidden: widths of the network.
     """
 
-    def __init__(self, *, pilot, scores, outputs, hidden=(128, 128), **kwargs):
+    def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), **kwargs):
         if pilot.kind not in ("regression", "mdn"):
             raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
         super().__init__(features=pilot.dim + scores.dim, outputs=outputs, hidden=hidden, **kwargs)

@@ -7,8 +7,10 @@ from keras import ops
 
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
+from deepcosmo.models.map_compressor import OneStepCompressor
 from deepcosmo.models.prepared import DENSITIES
 from deepcosmo.models.regression import Regression
+from deepcosmo.nn.newton_step import NewtonStep
 
 __all__ = ["MapPosterior"]
 
@@ -17,7 +19,8 @@ __all__ = ["MapPosterior"]
 class MapPosterior(ProbabilisticModel):
     """p(theta | maps) by neural posterior estimation, with a compressor that is trained along.
 
-    Wherever maps are asked for, what the compressor measures of them will do, too.
+    Wherever maps are asked for, what the compressor sees of them will do, too. Where that is an estimate and a score, a
+    `NewtonStep` leads to the middle of the posterior, and the density is that of what is left.
 
     The loss is -ln p(theta | maps), which maximises the mutual information of summaries and parameters (Jeffrey, Alsing
     & Lanusse 2021, arXiv:2009.08459). `fit(maps, theta)` after `adapt(maps, theta)`.
@@ -39,6 +42,10 @@ class MapPosterior(ProbabilisticModel):
         self.dim = len(parameters)
         cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
+        self.step = None
+        if isinstance(compressor, OneStepCompressor) and compressor.outputs is None:
+            self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
+            self.step.build()
         self.density: ConditionalDensity = cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))
         self.built = True
 
@@ -60,11 +67,27 @@ class MapPosterior(ProbabilisticModel):
         return tfp.bijectors.Blockwise([of(*pair) for pair in self.bounds])
 
     def adapt(self, maps, theta):
-        """Measures all scales, and starts the summaries as a linear regression, on maps (n, ...) and theta (n, dim)."""
+        """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, or
+        `NewtonStep`."""
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
-        self.compressor.adapt(maps, z)
+        if self.step is None:
+            self.compressor.adapt(maps, z)
         summaries = [ops.convert_to_numpy(self.compress(maps[i : i + 32])) for i in range(0, len(z), 32)]
-        self.density.adapt(np.concatenate(summaries), z)
+        summaries = np.concatenate(summaries)
+        if self.step is not None:
+            self.step.adapt(z, summaries)
+        context, left, _ = self._left(z, summaries)
+        self.density.adapt(ops.convert_to_numpy(context), ops.convert_to_numpy(left))
+
+    def _context(self, summaries):
+        """What the density is conditioned on (batch, n)."""
+        return summaries if self.step is None else self.step.context(summaries)
+
+    def _left(self, z, summaries):
+        """That, what the density is of (..., batch, dim) for unconstrained parameters z, and the logarithm of the
+        derivative."""
+        left, change = (z, 0.0) if self.step is None else self.step(z, summaries)
+        return self._context(summaries), left, change
 
     def compress(self, maps):
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
@@ -81,7 +104,12 @@ class MapPosterior(ProbabilisticModel):
         """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
         import tensorflow_probability as tfp
 
-        return tfp.distributions.TransformedDistribution(self.density.distribution(summaries), self.bijector())
+        bijectors = [self.bijector()]
+        if self.step is not None:
+            mean, factor = self.step.normal(summaries)
+            bijectors += [tfp.bijectors.Shift(mean), tfp.bijectors.ScaleMatvecTriL(factor)]
+        density = self.density.distribution(self._context(summaries))
+        return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
 
     def log_prob(self, theta, maps):
         """ln p(theta | maps) in nats (batch,), for theta (batch, dim)."""
@@ -90,8 +118,8 @@ class MapPosterior(ProbabilisticModel):
     def log_prob_of_summaries(self, theta, summaries):
         """As `log_prob`, for summaries (batch, n) of maps."""
         theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
-        change = bijector.inverse_log_det_jacobian(theta, event_ndims=1)
-        return self.density.log_prob(bijector.inverse(theta), summaries) + change
+        context, left, change = self._left(bijector.inverse(theta), summaries)
+        return self.density.log_prob(left, context) + change + bijector.inverse_log_det_jacobian(theta, event_ndims=1)
 
     def sample(self, n, maps, *, seed):
         """Draws (n, batch, dim) of the posteriors given maps; `seed` is an int or int32[2]."""
@@ -99,7 +127,8 @@ class MapPosterior(ProbabilisticModel):
 
     def sample_of_summaries(self, n, summaries, *, seed):
         """As `sample`, for summaries (batch, n) of maps."""
-        return self.bijector().forward(self.density.sample(n, summaries, seed=stateless_seed(seed)))
+        left = self.density.sample(n, self._context(summaries), seed=stateless_seed(seed))
+        return self.bijector().forward(left if self.step is None else self.step.invert(left, summaries))
 
     def loss_per_example(self, x, y, y_pred):
         return -self.log_prob_of_summaries(y, y_pred)
@@ -124,6 +153,4 @@ class MapPosterior(ProbabilisticModel):
 
     @classmethod
     def from_config(cls, config):
-        from deepcosmo.models import map_compressor  # noqa: F401  (registers the compressors)
-
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

@@ -21,6 +21,7 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     Attributes:
         survey: "lsst_y10" or "lsst_y10_small", a function of `deepcosmo.physics.lensing_survey`.
         train, validation, test: number of maps; multiples of 16.
+        first: place of the first training universe; configurations of a survey share those of the same place.
         scores: whether joint scores are simulated, too. Maps then come with one realisation of the noise.
         statistics: for how many realisations of the noise to measure `nn.FieldStatistics`, which take the place of the
             maps; 0 for maps.
@@ -31,6 +32,7 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     train: int = 20_000
     validation: int = 1024
     test: int = 2048
+    first: int = 0
     scores: bool = False
     statistics: int = 0
     shifts: str = "table"
@@ -41,6 +43,8 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
         for split in SPLITS:
             if getattr(self, split) % BATCH or getattr(self, split) <= 0:
                 raise ValueError(f"{split} must be a multiple of {BATCH}; got {getattr(self, split)}")
+        if self.first % BATCH or self.first < 0:
+            raise ValueError(f"first must be a multiple of {BATCH}; got {self.first}")
         if self.statistics < 0 or (self.scores and self.statistics):
             raise ValueError(f"statistics must be a number of realisations, and 0 with scores; got {self.statistics}")
 
@@ -61,12 +65,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
-        LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", description="64 x 64 pixels, two parameters."),
-        LensingSBIConfig(name="lsst_y10_statistics", statistics=2, train=40_000,
-                         description="Statistics of the maps of lsst_y10, of more universes."),
-        LensingSBIConfig(name="lsst_y10_small_statistics", survey="lsst_y10_small", statistics=2, train=40_000,
-                         version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Twice the universes."},
-                         description="Statistics of the maps of lsst_y10_small, of more universes."),
+        LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", train=60_000,
+                         version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Three times the universes."},
+                         description="64 x 64 pixels, two parameters."),
+        LensingSBIConfig(name="lsst_y10_statistics", statistics=2, first=20_000,
+                         version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "The second half of them."},
+                         description="Statistics of maps of universes that lsst_y10 has not."),
+        LensingSBIConfig(name="lsst_y10_small_statistics", survey="lsst_y10_small", statistics=2, first=60_000,
+                         version=tfds.core.Version("1.2.0"), release_notes={"1.2.0": "Other universes."},
+                         description="Statistics of maps of universes that lsst_y10_small has not."),
         LensingSBIConfig(name="lsst_y10_scores", scores=True, train=4096, validation=512, test=512,
                          description="As lsst_y10, with joint scores."),
         LensingSBIConfig(name="lsst_y10_small_scores", survey="lsst_y10_small", scores=True,
@@ -110,7 +117,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split):
         config = self.builder_config
-        batches = [(split, i) for i in range(getattr(config, split) // BATCH)]
+        first = config.first // BATCH if split == "train" else 0
+        batches = [(split, first + i) for i in range(getattr(config, split) // BATCH)]
         if self._beam:
             beam = tfds.core.lazy_imports.apache_beam
             return beam.Create(batches) | beam.Reshuffle() | beam.FlatMap(_examples, config=config)

@@ -8,14 +8,13 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from deepcosmo.training.checkpoint import write_atomically
-from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import SPLITS
 
 __all__ = ["measured", "one_noise", "statistics"]
 
 _SAVED = 1000  # maps after which what was measured is written
 
 
-def statistics(config, split, *, first=0):
+def statistics(config, split):
     """(statistics, theta) of a split in the order on disk, as a finite `tf.data.Dataset`.
 
     Training examples have the statistics of all realisations of the noise (noises, n), of which `one_noise` chooses
@@ -24,15 +23,13 @@ def statistics(config, split, *, first=0):
     Args:
         config: of `lensing_sbi`, one with statistics.
         split: "train", "validation" or "test", or a part of one.
-        first: place of the first universe, for those that come after the universes of a configuration with maps.
     """
 
     def pair(example):
         found = example["statistics"]
         return (found if split.startswith("train") else found[0]), example["theta"]
 
-    examples = tfds.load(f"lensing_sbi/{config}", split=split)
-    return examples.filter(lambda example: example["number"] // len(SPLITS) >= first).map(pair)
+    return tfds.load(f"lensing_sbi/{config}", split=split).map(pair)
 
 
 def measured(examples, measure, *, keep=None, description="measuring", progress=True):

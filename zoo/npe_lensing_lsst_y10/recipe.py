@@ -51,10 +51,10 @@ PIVOTS = [  # omega_c, sigma_8, w_0, n_s: over the prior, more of them where pos
 ]  # fmt: skip
 
 
-def other_universes(split):
+def statistics_of_others(split):
     """Statistics of universes whose maps the head does not train on: where it does, a pilot that had seen them would be
     better than it is elsewhere."""
-    return statistics(STATISTICS, split, first=HEAD if split == "train" else 0)
+    return statistics(STATISTICS, split)
 
 
 def posterior(compressor, density, options=None):
@@ -72,10 +72,10 @@ def pilot():
     compressor = MapCompressor(statistics=FieldStatistics.of(SURVEY), scores=GaussianScores.of(SURVEY, pivots),
                                outputs=16, hidden=(512, 256))  # fmt: skip
     new = posterior(compressor, "mdn", {"components": 4, "full_covariance": True, "hidden": (128, 128)})
-    found, theta = next(other_universes("train").batch(HEAD).as_numpy_iterator())
+    found, theta = next(statistics_of_others("train").batch(HEAD).as_numpy_iterator())
     new.adapt(found[:, 0], theta)
-    stage = Stage(name="statistics", data=other_universes, augment=one_noise, optimizer=adam, epochs=40, batch_size=256,
-                  ema=0.995, shuffle=HEAD, jit_compile=True)  # fmt: skip
+    stage = Stage(name="statistics", data=statistics_of_others, augment=one_noise, optimizer=adam, epochs=40,
+                  batch_size=256, ema=0.995, shuffle=HEAD, jit_compile=True)  # fmt: skip
     return fit_part(new, stage, seed=[SEED, 1])
 
 
@@ -119,7 +119,7 @@ RECIPE = Recipe(
     version=3,
     task="cosmological inference",
     summary="Posterior of six cosmological parameters given tomographic convergence maps of LSST Y10.",
-    dataset=f"lensing_sbi/{MAPS}:1.0.0 and {STATISTICS}:1.0.0",
+    dataset=f"lensing_sbi/{MAPS}:1.0.0 and {STATISTICS}:1.1.0",
     model=model,
     stages=(STAGE,),
     evaluate=evaluate,

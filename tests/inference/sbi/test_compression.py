@@ -49,7 +49,6 @@ def test_summaries_are_means_of_the_posterior(loss):
 
 
 @pytest.mark.parametrize("loss, kind", [("vmim", "NPE"), ("mse", "NPE"),
-                                        pytest.param("mse", "NLE", marks=pytest.mark.slow),
                                         pytest.param("mse", "NRE", marks=pytest.mark.slow)])  # fmt: skip
 def test_posteriors_from_summaries(loss, kind):
     compress = compressor(loss)
