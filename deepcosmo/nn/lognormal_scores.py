@@ -34,12 +34,14 @@ class LognormalScores(keras.layers.Layer):
         survey: `LensingSurvey`, or its fields as a dict.
         iterations: the most that the search of the mean takes; it ends before where the bound is within 0.005 nats of
             its maximum, after 9 in the median and 35 at most of 200 maps of 64 x 64 pixels.
+        typical: widths of the prior, and the least and the largest of its draws, each (parameters,); drawn if None. A
+            model keeps those that it was trained with: draws differ with the number of threads.
     """
 
-    def __init__(self, *, survey, iterations=60, **kwargs):
+    def __init__(self, *, survey, iterations=60, typical=None, **kwargs):
         super().__init__(**kwargs)
         self.survey = survey if isinstance(survey, LensingSurvey) else LensingSurvey(**survey)
-        self.iterations = iterations
+        self.iterations, self._typical = iterations, typical
         n = self.survey.pixels
         count = fields.multiplicity(n)
         self._per_mode = (np.outer(count, count) / n**2).astype("float32")  # of a quadrant
@@ -53,7 +55,7 @@ class LognormalScores(keras.layers.Layer):
 
     def call(self, maps, theta):
         data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        widths, least, largest = _typical(self.survey)
+        widths, least, largest = self._typical or _typical(self.survey)
         theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), least, largest)
         with tf.GradientTape() as tape:
             tape.watch(theta)
@@ -155,7 +157,8 @@ class LognormalScores(keras.layers.Layer):
         return (maps_shape[0], self.dim)
 
     def get_config(self):
-        return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations}
+        return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations,
+                "typical": [list(map(float, v)) for v in self._typical or _typical(self.survey)]}  # fmt: skip
 
 
 @functools.lru_cache
