@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deepcosmo.nn import lognormal_scores
 from deepcosmo.nn.lognormal_scores import LognormalScores
 from deepcosmo.physics import fields
 from deepcosmo.physics.lensing_survey import LensingSurvey
@@ -91,3 +92,13 @@ def test_the_configuration_makes_the_layer_again():
     layer = LognormalScores(survey=SURVEY, iterations=5)
     again = LognormalScores.from_config(layer.get_config())
     assert again.survey == SURVEY and again.iterations == 5 and again.dim == 2 + 5 + 1
+
+
+def test_a_copy_draws_no_prior_of_its_own(monkeypatch):
+    """Draws differ with the number of threads."""
+    config = LognormalScores(survey=SURVEY, iterations=2).get_config()
+    monkeypatch.setattr(lognormal_scores, "_typical", lambda survey: pytest.fail("drawn again"))
+    copy = LognormalScores.from_config(config)
+    theta = tf.constant([[0.25, 0.8]])
+    assert copy(SURVEY.sample(theta, seed=tf.constant([1, 2])), theta).shape == (1, 8)
+    assert copy.get_config() == config
