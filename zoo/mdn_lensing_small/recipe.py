@@ -133,10 +133,10 @@ RECIPE = Recipe(
     "of lensing_sbi makes them: log-normal, periodic, without masks, with Gaussian noise. Only omega_c and "
     "sigma_8 are free, so it is for learning and for comparison with explicit samplers, not for data. Against "
     "full-field HMC on ten maps, means are within 0.21 standard deviations, eight of them within 0.15, and "
-    "widths are 0.94 to 1.13 of those of HMC, nine of them within a tenth. Over the whole prior it is a little"
-    " overconfident: regions of 68% hold 65% of the truths, and their ranks by density are not uniform (p = "
-    "0.01). It took 81,024 simulations: 20,000 for the pilot, each with two realisations of the noise, 60,000 "
-    "for the model, and 1,024 that chose the weights.",
+    "widths are 0.94 to 1.13 of those of HMC, nine of them within a tenth. Over the whole prior it is a "
+    "little overconfident: regions of 68% hold 65% of the truths, and their ranks by density are not uniform "
+    "(p = 0.01). It took 81,024 simulations: 20,000 for the pilot, each with two realisations of the noise, "
+    "60,000 for the model, and 1,024 that chose the weights.",
     licence="MIT",
     citation="Bishop 1994, Mixture density networks (Aston University NCRG/94/004), for the model; Zeghal et al. 2024 "
     "(arXiv:2409.17975) for the problem.",
