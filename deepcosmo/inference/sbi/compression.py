@@ -7,7 +7,7 @@
 import numpy as np
 
 from deepcosmo.inference.sbi import simulations
-from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.sbi.support import unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.compressor import Compressor, PointEstimate
 from deepcosmo.models.prepared import PreparedDensity
@@ -59,7 +59,7 @@ def train_compressor(network, theta, x, prior, *, loss="vmim", seed=0, invalid="
     simulations.warn_if_not_of(prior, theta)
     cls, arguments = LOSSES[loss]
     gaps = bool(np.isnan(x).any())
-    y = unconstraining(prior).inverse(theta).numpy() if loss == "vmim" else theta
+    y = unconstrained(unconstraining(prior), theta) if loss == "vmim" else theta
 
     def make():
         return cls(dim=theta.shape[1], x_shape=x.shape[1:], compressor=copied(network), gaps=gaps, **arguments)

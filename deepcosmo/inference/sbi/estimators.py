@@ -14,7 +14,7 @@ import tensorflow as tf
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
-from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.sbi.support import unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.atomic import Atomic
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
@@ -208,7 +208,7 @@ class NPE(_OfFeatures):
 
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
         simulations.warn_if_not_of(self.prior, theta)
-        z = self.bijector.inverse(theta).numpy()
+        z = unconstrained(self.bijector, theta)
         scores = self._scores_of_posterior(z, scores)
         self.network, self.history = self._trained(
             lambda: self._density(x, gaps), x, z, scores, PreparedDensity.log_prob_of_features, parameters="y",
@@ -255,8 +255,9 @@ class APT(NPE):
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
         if scores is not None:
             raise ValueError("APT has no use for scores: give them to NPE, NLE or NRE")
-        z = self.bijector.inverse(theta)
-        log_prior = self.prior.log_prob(theta) + self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+        z = unconstrained(self.bijector, theta)
+        log_prior = self.prior.log_prob(self.bijector.forward(z))
+        log_prior += self.bijector.forward_log_det_jacobian(z, event_ndims=1)
         model, self.history = trained(lambda: Atomic(self._density(x, gaps)), x,
                                       np.concatenate([z, log_prior[:, None]], -1), settings=settings, seed=seed)
         self.network = model.network

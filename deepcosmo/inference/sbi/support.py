@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-__all__ = ["unconstraining"]
+__all__ = ["unconstrained", "unconstraining"]
 
 DRAWS = 256  # of the prior, on which its bijector must prove itself
 
@@ -28,6 +28,17 @@ def unconstraining(prior):
         raise ValueError(f"the prior {prior.name} has no bijector from real vectors of its length onto its support: "
                          "choose parameters that each have an interval of their own")
     return bijector
+
+
+def unconstrained(bijector, theta):
+    """Real vectors (n, dim) of parameters (n, dim) by a bijector onto their support.
+
+    Rounding puts some of a hundred thousand draws of a prior onto its very bounds, where they are infinite: those count
+    as the outermost of the others.
+    """
+    z = bijector.inverse(theta).numpy()
+    inner = np.where(np.isinf(z), np.nan, z)
+    return np.clip(z, np.nanmin(inner, 0), np.nanmax(inner, 0))
 
 
 def _maps(bijector, draws):

@@ -5,6 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
+from deepcosmo.inference.sbi.estimators import APT
 from deepcosmo.metrics.calibration import calibration
 
 tfd = tfp.distributions
@@ -134,6 +135,16 @@ def test_bad_simulations():
         estimator.posterior(np.zeros(3))
     with pytest.raises(ValueError, match="the observation holds NaN"):
         estimator.posterior(np.array([np.nan, 0.0]))
+
+
+@pytest.mark.parametrize("kind", [sbi.NPE, APT])
+def test_parameters_on_the_bounds(kind):
+    """Rounding puts some of many draws there."""
+    theta, x = Line.simulate(500)
+    theta[:2] = [[0.0], [1.0]]
+    fitted = kind(Line.prior, **MDN).fit(theta, x, seed=1, **QUICK)
+    assert np.isfinite(fitted.history[-1]["val_loss"])
+    assert abs(fitted.posterior(np.array([0.5, 0.0])).sample(2000, seed=1).mean() - 0.5) < 0.1
 
 
 def test_gaps_leave_the_prior():
