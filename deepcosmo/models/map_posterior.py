@@ -10,7 +10,7 @@ from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.map_compressor import OneStepCompressor
 from deepcosmo.models.prepared import DENSITIES
 from deepcosmo.models.regression import Regression
-from deepcosmo.nn.newton_step import NewtonStep
+from deepcosmo.nn.newton_step import NewtonStep, from_noise, to_noise
 
 __all__ = ["MapPosterior"]
 
@@ -76,18 +76,16 @@ class MapPosterior(ProbabilisticModel):
         summaries = np.concatenate(summaries)
         if self.step is not None:
             self.step.adapt(z, summaries)
-        context, left, _ = self._left(z, summaries)
+        left, _, context = self._left(z, summaries)
         self.density.adapt(ops.convert_to_numpy(context), ops.convert_to_numpy(left))
 
-    def _context(self, summaries):
-        """What the density is conditioned on (batch, n)."""
-        return summaries if self.step is None else self.step.context(summaries)
-
     def _left(self, z, summaries):
-        """That, what the density is of (..., batch, dim) for unconstrained parameters z, and the logarithm of the
-        derivative."""
-        left, change = (z, 0.0) if self.step is None else self.step(z, summaries)
-        return self._context(summaries), left, change
+        """What the density is of (..., batch, dim) for unconstrained parameters z (..., batch, dim), the logarithm of
+        the derivative, and what the density is conditioned on (batch, n)."""
+        if self.step is None:
+            return z, 0.0, summaries
+        mean, factor, context = self.step(summaries)
+        return *to_noise(z, mean, factor), context
 
     def compress(self, maps):
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
@@ -104,11 +102,11 @@ class MapPosterior(ProbabilisticModel):
         """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
         import tensorflow_probability as tfp
 
-        bijectors = [self.bijector()]
+        bijectors, context = [self.bijector()], summaries
         if self.step is not None:
-            mean, factor = self.step.normal(summaries)
+            mean, factor, context = self.step(summaries)
             bijectors += [tfp.bijectors.Shift(mean), tfp.bijectors.ScaleMatvecTriL(factor)]
-        density = self.density.distribution(self._context(summaries))
+        density = self.density.distribution(context)
         return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
 
     def log_prob(self, theta, maps):
@@ -118,7 +116,7 @@ class MapPosterior(ProbabilisticModel):
     def log_prob_of_summaries(self, theta, summaries):
         """As `log_prob`, for summaries (batch, n) of maps."""
         theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
-        context, left, change = self._left(bijector.inverse(theta), summaries)
+        left, change, context = self._left(bijector.inverse(theta), summaries)
         return self.density.log_prob(left, context) + change + bijector.inverse_log_det_jacobian(theta, event_ndims=1)
 
     def sample(self, n, maps, *, seed):
@@ -127,8 +125,11 @@ class MapPosterior(ProbabilisticModel):
 
     def sample_of_summaries(self, n, summaries, *, seed):
         """As `sample`, for summaries (batch, n) of maps."""
-        left = self.density.sample(n, self._context(summaries), seed=stateless_seed(seed))
-        return self.bijector().forward(left if self.step is None else self.step.invert(left, summaries))
+        seed = stateless_seed(seed)
+        if self.step is None:
+            return self.bijector().forward(self.density.sample(n, summaries, seed=seed))
+        mean, factor, context = self.step(summaries)
+        return self.bijector().forward(from_noise(self.density.sample(n, context, seed=seed), mean, factor))
 
     def loss_per_example(self, x, y, y_pred):
         return -self.log_prob_of_summaries(y, y_pred)

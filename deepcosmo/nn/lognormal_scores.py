@@ -55,7 +55,7 @@ class LognormalScores(keras.layers.Layer):
 
     def call(self, maps, theta):
         data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        widths, least, largest = self._typical or _typical(self.survey)
+        widths, least, largest = self._of_prior()
         theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), least, largest)
         with tf.GradientTape() as tape:
             tape.watch(theta)
@@ -68,6 +68,9 @@ class LognormalScores(keras.layers.Layer):
         pixels = self.survey.pixels**2
         own = tf.reduce_sum(self._squares(white, white), -1, keepdims=True)
         return tf.concat([score, misfit / pixels, own / pixels], -1)
+
+    def _of_prior(self):
+        return self._typical or _typical(self.survey)
 
     def _field(self, theta):
         """Of the logarithm: root of its covariance for the modes of a quadrant, its variance and the shift over the
@@ -158,7 +161,7 @@ class LognormalScores(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations,
-                "typical": [list(map(float, v)) for v in self._typical or _typical(self.survey)]}  # fmt: skip
+                "typical": [list(map(float, v)) for v in self._of_prior()]}  # fmt: skip
 
 
 @functools.lru_cache

@@ -8,7 +8,7 @@ from keras import ops
 
 from deepcosmo.nn.power import Power, tempered
 
-__all__ = ["NewtonStep"]
+__all__ = ["NewtonStep", "from_noise", "to_noise"]
 
 _ROUNDS = 3  # regressions of means and of variances in turn
 _PENALTY = 30.0  # of coefficients of the logarithms of variances, in examples
@@ -93,36 +93,37 @@ class NewtonStep(keras.layers.Layer):
         terms = ops.concatenate([cubic, *(square * s for s in scores), *(linear * o for o in others)], -1)
         return products, terms
 
-    def normal(self, features):
-        """Means of y (batch, dim), and roots of its covariance (batch, dim, dim), lower triangular."""
+    def call(self, features):
+        """The normal distribution of y, and what its noise may still depend on.
+
+        Returns:
+            Means (batch, dim); roots of the covariance (batch, dim, dim), lower triangular; and the context (batch,
+            2 dim + others): the estimate, the step in standard deviations, and others, all scaled.
+        """
         (_, square, cubic), terms = self._terms(features)
-        mean = features[:, : self.dim] + ops.matmul(terms, self.step)
-        factor = ops.tensordot(square, self.correlation, 1)
+        step = ops.matmul(terms, self.step)
         width = ops.exp(0.5 * ops.clip(ops.matmul(cubic, self.log_variance), self.bounds[0], self.bounds[1]))
-        return mean, factor + width[:, :, None] * ops.eye(self.dim)
-
-    def context(self, features):
-        """What the noise may still depend on, scaled: the estimate, the step in standard deviations, and others."""
-        mean, factor = self.normal(features)
+        factor = ops.tensordot(square, self.correlation, 1) + width[:, :, None] * ops.eye(self.dim)
         e, others = self.estimate(features[:, : self.dim])[0], self.rest(features[:, self.dim :])[0][:, self.dim :]
-        step = (mean - features[:, : self.dim]) / ops.diagonal(factor, axis1=-2, axis2=-1)
-        return tempered(ops.concatenate([e, step, others], -1))
-
-    def call(self, y, features):
-        """y (..., batch, dim) -> noise (..., batch, dim), and log|det| of the map (batch,)."""
-        mean, factor = self.normal(features)
-        noise = []
-        for j in range(self.dim):
-            left = y[..., j] - mean[:, j] - sum(factor[:, j, k] * r for k, r in enumerate(noise))
-            noise.append(left / factor[:, j, j])
-        return ops.stack(noise, -1), -ops.sum(ops.log(ops.diagonal(factor, axis1=-2, axis2=-1)), -1)
-
-    def invert(self, noise, features):
-        mean, factor = self.normal(features)
-        return mean + ops.sum(factor * noise[..., None, :], -1)
+        context = tempered(ops.concatenate([e, step / width, others], -1))
+        return features[:, : self.dim] + step, factor, context
 
     def get_config(self):
         return {**super().get_config(), "dim": self.dim, "others": self.others}
+
+
+def to_noise(y, mean, factor):
+    """y (..., batch, dim) -> noise (..., batch, dim), and log|det| of the map (batch,)."""
+    noise = []
+    for j in range(y.shape[-1]):
+        left = y[..., j] - mean[:, j] - sum(factor[:, j, k] * r for k, r in enumerate(noise))
+        noise.append(left / factor[:, j, j])
+    return ops.stack(noise, -1), -ops.sum(ops.log(ops.diagonal(factor, axis1=-2, axis2=-1)), -1)
+
+
+def from_noise(noise, mean, factor):
+    """The inverse of `to_noise`."""
+    return mean + ops.sum(factor * noise[..., None, :], -1)
 
 
 def _regression(rows, y, weight):

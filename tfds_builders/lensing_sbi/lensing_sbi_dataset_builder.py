@@ -21,6 +21,8 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     Attributes:
         survey: "lsst_y10" or "lsst_y10_small", a function of `deepcosmo.physics.lensing_survey`.
         train, validation, test: number of maps; multiples of 16.
+        near: whether every second universe is drawn from `LensingSurvey.near`, not from the prior; weights are those of
+            `LensingSurvey.log_weight`.
         first: place of the first training universe; configurations of a survey share those of the same place.
         scores: whether joint scores are simulated, too. Maps then come with one realisation of the noise.
         statistics: for how many realisations of the noise to measure `nn.FieldStatistics`, which take the place of the
@@ -32,6 +34,7 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     train: int = 20_000
     validation: int = 1024
     test: int = 2048
+    near: bool = False
     first: int = 0
     scores: bool = False
     statistics: int = 0
@@ -65,6 +68,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
+        LensingSBIConfig(name="lsst_y10_near", near=True, train=24_000, test=16, first=40_000,
+                         description="As lsst_y10, others, every second one near the fiducial cosmology."),
         LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", train=60_000,
                          version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Three times the universes."},
                          description="64 x 64 pixels, two parameters."),
@@ -158,10 +163,11 @@ def _statistics(survey):
 
 
 @functools.cache
-def _simulator(name, shifts, scores, statistics):
+def _simulator(name, shifts, near, scores, statistics):
     """Compiled: seed int32[2] -> dict of a batch."""
     survey = _survey(name, shifts)
-    prior = survey.prior()
+    prior, other = survey.prior(), survey.near()
+    second = np.arange(BATCH)[:, None] % 2 == 1
     # XLA makes these twice as fast, and random numbers forty times as slow
     convergence = tf.function(survey.convergence, autograph=False, jit_compile=True)
     measured = tf.function(_statistics(survey).__call__, autograph=False, jit_compile=True) if statistics else None
@@ -170,6 +176,8 @@ def _simulator(name, shifts, scores, statistics):
     def simulate(seed):
         to_theta, to_map = tf.unstack(tf.random.split(seed, 2))
         theta = prior.sample(BATCH, seed=to_theta)
+        if near:
+            theta = tf.where(second, other.sample(BATCH, seed=to_theta), theta)
         if scores:
             maps, score = survey.score(theta, to_map)
             return {"theta": theta, "map": maps, "score": score}
@@ -186,7 +194,7 @@ def _simulator(name, shifts, scores, statistics):
 def _examples(batch, config):
     """Examples of one batch: (key, features). Universes that no maps can be made of are left out, and told of."""
     split, i = batch
-    simulate = _simulator(config.survey, config.shifts, config.scores, config.statistics)
+    simulate = _simulator(config.survey, config.shifts, config.near, config.scores, config.statistics)
     arrays = simulate(tf.constant([SPLITS.index(split), i]))
     arrays = {name: value.numpy() for name, value in arrays.items()}
     good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
