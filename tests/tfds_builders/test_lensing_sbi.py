@@ -70,6 +70,8 @@ def test_every_second_universe_is_near_ours(builder, folder):
     config = LensingSBIConfig(name="tiny_near", survey="lsst_y10_small", near=True, **SIZES)
     near = tfds.builder("lensing_sbi", config=config, data_dir=folder)
     near.download_and_prepare()
+    tested = [[row["theta"] for row in examples(b.as_dataset(split="test")).values()] for b in (near, builder)]
+    np.testing.assert_array_equal(*tested)  # of the prior
     found, others = (examples(b.as_dataset(split="train")) for b in (near, builder))
     # numbers are three times places, and sixteen universes are of one batch
     first = [n for n in found if n // 3 % 2 == 0]

@@ -21,8 +21,8 @@ class LensingSBIConfig(tfds.core.BuilderConfig):
     Attributes:
         survey: "lsst_y10" or "lsst_y10_small", a function of `deepcosmo.physics.lensing_survey`.
         train, validation, test: number of maps; multiples of 16.
-        near: whether every second universe is drawn from `LensingSurvey.near`, not from the prior; weights are those of
-            `LensingSurvey.log_weight`.
+        near: whether every second universe for training and validation is drawn from `LensingSurvey.near`, not from the
+            prior; `LensingSurvey.log_weight` makes up for it.
         first: place of the first training universe; configurations of a survey share those of the same place.
         scores: whether joint scores are simulated, too. Maps then come with one realisation of the noise.
         statistics: for how many realisations of the noise to measure `nn.FieldStatistics`, which take the place of the
@@ -68,8 +68,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
-        LensingSBIConfig(name="lsst_y10_near", near=True, train=24_000, test=16, first=40_000,
-                         description="As lsst_y10, others, every second one near the fiducial cosmology."),
         LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", train=60_000,
                          version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Three times the universes."},
                          description="64 x 64 pixels, two parameters."),
@@ -194,7 +192,8 @@ def _simulator(name, shifts, near, scores, statistics):
 def _examples(batch, config):
     """Examples of one batch: (key, features). Universes that no maps can be made of are left out, and told of."""
     split, i = batch
-    simulate = _simulator(config.survey, config.shifts, config.near, config.scores, config.statistics)
+    near = config.near and split != "test"
+    simulate = _simulator(config.survey, config.shifts, near, config.scores, config.statistics)
     arrays = simulate(tf.constant([SPLITS.index(split), i]))
     arrays = {name: value.numpy() for name, value in arrays.items()}
     good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
