@@ -121,9 +121,10 @@ class LensingSurvey:
         return self._normal(SCATTER)
 
     def near(self):
-        """As `prior`, but two or three times narrower where maps tell much: universes like ours, for simulations.
+        """As `prior`, but narrower where maps tell much: universes like ours, for simulations.
 
-        Scatters are 0.07 (omega_c, sigma_8), 0.06 (n_s) and 0.4 (w_0); twice those of posteriors of LSST Y10.
+        Scatters are 0.07 (omega_c, sigma_8), 0.06 (n_s) and 0.4 (w_0): about twice those of posteriors of LSST Y10,
+        but for n_s, which the prior bounds.
         """
         return self._normal(NEAR)
 
