@@ -16,7 +16,7 @@ _PENALTY = 30.0  # of coefficients of the logarithms of variances, in examples
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class NewtonStep(keras.layers.Layer):
-    """Maps y, given an estimate e of it, a score s there and other numbers o, to noise r, normal as far as it can be.
+    """The normal distribution nearest to that of y, given an estimate e of it, a score s there and other numbers o.
 
     Newton's step from an estimate is linear in the score. What the score is to be multiplied with, and how far it is
     from zero on average where it is an approximation, differ from place to place; so do widths and correlations. Here
@@ -24,10 +24,10 @@ class NewtonStep(keras.layers.Layer):
 
         y_j = e_j + b_j(e) + sum_k a_jk(e) s_k + sum_k c_jk(e) o_k + sum_{k < j} l_jk(e) r_k + exp(d_j(e) / 2) r_j
 
-    with b and d of degree 3, a and l of degree 2, c of degree 1, and e, s and o on the right after power
-    transformations of their columns. `adapt` fits them column after column, by regressions of y and of the squares of
-    what these leave, in turn. Of two parameters it learns from 5,000 examples as much as a network from 20,000; where
-    examples are sparse, as in the corners of a prior of six, polynomials go astray.
+    with noise r, which `to_noise` finds, b and d of degree 3, a and l of degree 2, c of degree 1, and e, s and o on the
+    right after power transformations of their columns. `adapt` fits them column after column, by regressions of y and
+    of the squares of what these leave, in turn. Of two parameters it learns from 5,000 examples as much as a network
+    from 20,000; where examples are sparse, as in the corners of a prior of six, polynomials go astray.
 
     Features (batch, 2 dim + others) are e, s and o side by side.
 
