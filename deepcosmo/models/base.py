@@ -3,7 +3,18 @@
 import keras
 import tensorflow as tf
 
-__all__ = ["ProbabilisticModel"]
+__all__ = ["ProbabilisticModel", "freeze"]
+
+
+def freeze(layer):
+    """Makes a layer, and all that is in it, not trainable.
+
+    To a layer that says so already, as those do that were saved so, Keras does nothing; the layers in it may be
+    trainable nevertheless.
+    """
+    layer.trainable = False
+    for variable in layer.variables:
+        variable.trainable = False
 
 
 class _PerExampleMean(keras.losses.Loss):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from deepcosmo.models.base import freeze
 from deepcosmo.models.prepared import PreparedDensity
 
 __all__ = ["Compressor", "PointEstimate"]
@@ -41,7 +42,7 @@ class Compressor(keras.Model):
     def __init__(self, *, density, means, **kwargs):
         super().__init__(**kwargs)
         self.density, self.means = density, means
-        self.trainable = False
+        freeze(self)
         self.built = True
 
     def call(self, x):

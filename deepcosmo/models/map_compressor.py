@@ -6,16 +6,25 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models.base import freeze
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.gaussian_scores import GaussianScores
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.nn.lognormal_scores import LognormalScores
+from deepcosmo.nn.newton_step import NewtonStep
 from deepcosmo.nn.power import Power, tempered
 from deepcosmo.nn.resnet import MLP
 
 __all__ = ["MapCompressor", "OneStepCompressor"]
 
+_STEPS = 2.0  # the longest step of `near`, in scatters of the parameters there
 _AT_ONCE = 32  # maps whose scores are measured together: each takes 30 MB or more without XLA
+
+
+def in_batches(function, maps):
+    """A function of maps (n, rows, columns, channels), or of what was measured of them (n, m), a few at a time."""
+    few = 32 if len(maps.shape) == 4 else 4096
+    return np.concatenate([ops.convert_to_numpy(function(maps[i : i + few])) for i in range(0, len(maps), few)])
 
 
 class _FeatureCompressor(keras.Model):
@@ -60,8 +69,7 @@ class _FeatureCompressor(keras.Model):
 
         The first summaries start as this regression, others at random.
         """
-        features = [ops.convert_to_numpy(self.features(maps[i : i + 32])) for i in range(0, len(y), 32)]
-        features = np.concatenate(features)
+        features = in_batches(self.features, maps)
         self.scale.adapt(features)
         scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features)))
         fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
@@ -138,14 +146,24 @@ class OneStepCompressor(_FeatureCompressor):
         scores: `LognormalScores`.
         outputs: number of summaries of a network; None for estimates and scores themselves.
         hidden: widths of the network.
+        near: whether the network sees a `NewtonStep`, too, that is fitted where `LensingSurvey.near` has more universes
+            than the prior, and fades out elsewhere: there polynomials learn from fewer maps than networks.
     """
 
-    def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), **kwargs):
+    def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), near=False, **kwargs):
         if pilot.kind not in ("regression", "mdn"):
             raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
-        super().__init__(features=pilot.dim + scores.dim, outputs=outputs, hidden=hidden, **kwargs)
+        if near and outputs is None:
+            raise ValueError("near=True is for a network, and needs a number of outputs")
+        features = pilot.dim + scores.dim + (pilot.dim + 1 if near else 0)
+        super().__init__(features=features, outputs=outputs, hidden=hidden, **kwargs)
         self.pilot, self.scores = pilot, scores
-        pilot.trainable = False
+        freeze(pilot)
+        self.near_step = None
+        if near:
+            self.near_step = NewtonStep(dim=pilot.dim, others=scores.dim - pilot.dim, name="near_step")
+            self.near_step.build()
+            self.longest = self.add_weight(name="longest", shape=(pilot.dim,), initializer="ones", trainable=False)
 
     def measure(self, maps):
         count = maps.shape[0]
@@ -157,6 +175,27 @@ class OneStepCompressor(_FeatureCompressor):
         estimate = self.pilot.density.distribution(self.pilot.compress(maps)).mean()
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
+    def features(self, maps):
+        found = super().features(maps)
+        if self.near_step is None:
+            return found
+        share, estimate = self._share(found), found[:, : self.pilot.dim]
+        step = self.longest * ops.tanh((self.near_step(found)[0] - estimate) / self.longest)
+        return ops.concatenate([found, share * step, share], -1)
+
+    def _share(self, found):
+        """Of those from `LensingSurvey.near` among universes at the estimates (batch, 1), where half of all are."""
+        theta = self.pilot.bijector().forward(found[:, : self.pilot.dim])
+        return 1.0 - 0.5 * ops.exp(self.scores.survey.log_weight(theta))[:, None]
+
+    def adapt(self, maps, y):
+        if self.near_step is not None:
+            maps = in_batches(super().features, maps)
+            chosen = ops.convert_to_numpy(self._share(maps))[:, 0] > 0.5
+            self.near_step.adapt(y[chosen], maps[chosen])
+            self.longest.assign(_STEPS * y[chosen].std(0))
+        super().adapt(maps, y)
+
     @property
     def map_shape(self):
         """(rows, columns, channels)."""
@@ -166,7 +205,7 @@ class OneStepCompressor(_FeatureCompressor):
         layers = {"pilot": self.pilot, "scores": self.scores}
         layers = {name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}
         layers["pilot"].pop("compile_config", None)  # how it was trained
-        return {**super().get_config(), **layers}
+        return {**super().get_config(), "near": self.near_step is not None, **layers}
 
     @classmethod
     def from_config(cls, config):

@@ -7,7 +7,7 @@ from keras import ops
 
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
-from deepcosmo.models.map_compressor import OneStepCompressor
+from deepcosmo.models.map_compressor import OneStepCompressor, in_batches
 from deepcosmo.models.prepared import DENSITIES
 from deepcosmo.models.regression import Regression
 from deepcosmo.nn.newton_step import NewtonStep, from_noise, to_noise
@@ -72,8 +72,7 @@ class MapPosterior(ProbabilisticModel):
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
         if self.step is None:
             self.compressor.adapt(maps, z)
-        summaries = [ops.convert_to_numpy(self.compress(maps[i : i + 32])) for i in range(0, len(z), 32)]
-        summaries = np.concatenate(summaries)
+        summaries = in_batches(self.compress, maps)
         if self.step is not None:
             self.step.adapt(z, summaries)
         left, _, context = self._left(z, summaries)

@@ -58,6 +58,9 @@ class NewtonStep(keras.layers.Layer):
 
     def adapt(self, y, features):
         """Fits to y (n, dim) and features (n, 2 dim + others)."""
+        terms = self.step.shape[0]
+        if len(y) <= terms:
+            raise ValueError(f"{terms} coefficients of each mean cannot be fitted to {len(y)} examples")
         features = np.asarray(features, "float32")
         self.estimate.adapt(features[:, : self.dim])
         self.rest.adapt(features[:, self.dim :])

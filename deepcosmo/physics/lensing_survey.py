@@ -128,11 +128,11 @@ class LensingSurvey:
         """
         return self._normal(NEAR)
 
-    def log_weight(self, theta):
-        """ln of the weights (...,) that make parameters (..., n), half of them drawn from `prior` and half from `near`,
-        draws of the prior: ln p - ln (p / 2 + q / 2), at most ln 2."""
+    def log_weight(self, theta, near=0.5):
+        """ln of the weights (...,) that make parameters (..., n) draws of the prior p, where a share s = `near` of them
+        is drawn from q = `near()` and the others from p: ln p - ln ((1 - s) p + s q), at most -ln (1 - s)."""
         ratio = self.near().log_prob(theta) - self.prior().log_prob(theta)
-        return np.float32(np.log(2.0)) - tf.math.softplus(ratio)
+        return -np.float32(np.log(1 - near)) - tf.math.softplus(ratio + np.float32(np.log(near / (1 - near))))
 
     def _normal(self, scatters):
         import tensorflow_probability as tfp

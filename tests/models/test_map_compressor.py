@@ -84,3 +84,71 @@ def test_a_pilot_must_have_a_mean(pilot):
     other = posterior(MapCompressor(statistics=pilot.compressor.statistics, outputs=2, hidden=(16,)), "maf")
     with pytest.raises(ValueError, match="density 'regression' or 'mdn'; got 'maf'"):
         OneStepCompressor(pilot=other, scores=LognormalScores(survey=SURVEY))
+
+
+@pytest.fixture(scope="module")
+def near(pilot):
+    """A posterior with a Newton step for universes like ours: of estimates with errors of 0.02, and noisy scores."""
+    keras.utils.set_random_seed(6)
+    rng = np.random.default_rng(6)
+    theta = np.concatenate([SURVEY.prior().sample(1000, seed=[2, 1]), SURVEY.near().sample(1000, seed=[2, 2])])
+    compressor = OneStepCompressor(pilot=pilot, scores=LognormalScores(survey=SURVEY, iterations=10), outputs=4,
+                                   hidden=(16,), near=True)  # fmt: skip
+    z = pilot.bijector().inverse(theta).numpy()
+    error = 0.02 * rng.normal(size=z.shape) + 0.01
+    score = -error / 0.02 + 0.1 * rng.normal(size=z.shape)
+    others = rng.normal(size=(len(z), compressor.scores.dim - 2))
+    found = np.concatenate([z + error, score, others], 1).astype("float32")
+    model = posterior(compressor, "mdn")
+    model.adapt(found, theta)
+    return model, found, z
+
+
+def test_a_step_for_universes_like_ours(near):
+    """What scores tell is in the step there, ten times nearer than the estimate; it fades out far from ours."""
+    model, found, z = near
+    features = model.compressor.features(tf.constant(found)).numpy()
+    np.testing.assert_array_equal(features[:, : found.shape[1]], found)
+    share, step = features[:, -1:], features[:, found.shape[1] : -1]
+    theta = model.bijector().forward(found[:, :2])
+    q, p = np.exp(SURVEY.near().log_prob(theta)), np.exp(SURVEY.prior().log_prob(theta))
+    np.testing.assert_allclose(share[:, 0], 1 - 0.5 * 2 * p / (p + q), rtol=1e-4, atol=1e-6)
+    ours = share[:, 0] > 0.5
+    assert 800 < ours.sum() < 1400
+    error = (z - found[:, :2])[ours]
+    np.testing.assert_allclose(error.std(0), 0.02, rtol=0.15)
+    left = error - step[ours] / share[ours]
+    np.testing.assert_allclose(left.std(0), 0.002, rtol=0.15)  # from the noise of the scores
+    far = share[:, 0] < 1e-3
+    assert far.sum() > 100
+    np.testing.assert_allclose(step[far], 0.0, atol=1e-3)
+
+
+def test_a_long_step_is_bounded(near):
+    model, found, _ = near
+    wild = found[:4].copy()
+    wild[:, :2] = model.bijector().inverse(SURVEY.fiducial)
+    wild[:, 2:4] *= 1e4
+    step = model.compressor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
+    assert np.all(np.abs(step) <= model.compressor.longest)
+
+
+def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
+    model, found, _ = near
+    maps, theta = data
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.log_prob(theta[:64], found[:64]), model.log_prob(theta[:64], found[:64]))
+    np.testing.assert_array_equal(again.sample(10, maps[:2], seed=1), model.sample(10, maps[:2], seed=1))
+    trained = [[v.shape for v in m.trainable_variables] for m in (again, model)]
+    assert trained[0] == trained[1] and not any(v.trainable for v in again.compressor.pilot.variables)
+
+
+def test_a_step_needs_a_network_and_universes_like_ours(pilot, near):
+    scores = LognormalScores(survey=SURVEY)
+    with pytest.raises(ValueError, match="needs a number of outputs"):
+        OneStepCompressor(pilot=pilot, scores=scores, near=True)
+    model, found, z = near
+    far = model.compressor.features(tf.constant(found)).numpy()[:, -1] < 0.1
+    with pytest.raises(ValueError, match="cannot be fitted to 0 examples"):
+        model.compressor.adapt(found[far], z[far])

@@ -46,17 +46,21 @@ def test_prior_is_that_of_the_benchmark():
         assert draws[:, column].std() == pytest.approx(scatter, rel=4 / np.sqrt(40_000))
 
 
-def test_weights_make_universes_near_ours_the_prior():
-    """Half of the draws from `near`: weighted means over all are those of the prior."""
+@pytest.mark.parametrize("near", [5_000, 20_000])
+def test_weights_make_universes_near_ours_the_prior(near):
+    """A fifth or half of the draws from `near`: weighted means over all are those of the prior."""
     survey, n = lsst_y10(), 20_000
-    draws = np.concatenate([survey.prior().sample(n, seed=[1, 2]), survey.near().sample(n, seed=[3, 4])])
-    weights = np.exp(survey.log_weight(draws))
-    assert weights.max() <= 2.0 + 1e-5 and weights.min() > 0.02
+    draws = np.concatenate([survey.prior().sample(n, seed=[1, 2]), survey.near().sample(near, seed=[3, 4])])
+    share = near / (n + near)
+    weights = np.exp(survey.log_weight(draws, share))
+    assert weights.max() <= 1 / (1 - share) + 1e-5 and weights.min() > 0.02
+    if share == 0.5:
+        np.testing.assert_array_equal(weights, np.exp(survey.log_weight(draws)))
     expected = survey.prior().sample(200_000, seed=[5, 6]).numpy()
     for power in (0, 1, 2):
-        values = weights[:, None] * (draws - survey.fiducial) ** power
-        error = values.std(0) / np.sqrt(2 * n) + (expected - survey.fiducial).std(0) ** power / np.sqrt(len(expected))
-        target = ((expected - survey.fiducial) ** power).mean(0)
+        values, wanted = weights[:, None] * (draws - survey.fiducial) ** power, (expected - survey.fiducial) ** power
+        error = values.std(0) / np.sqrt(len(draws)) + wanted.std(0) / np.sqrt(len(wanted))
+        target = wanted.mean(0)
         assert np.all(np.abs(values.mean(0) - target) < 4 * error)
     assert np.all(draws[n:].std(0) < 1.05 * draws[:n].std(0))
 

@@ -150,7 +150,7 @@ def test_what_is_measured_of_maps_is_kept(builder, tmp_path, monkeypatch):
     np.testing.assert_allclose(other, 2 * expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize(("option", "value"), [("survey", "euclid"), ("train", 20), ("test", 0)])
+@pytest.mark.parametrize(("option", "value"), [("survey", "euclid"), ("train", 20), ("test", 0), ("first", 20)])
 def test_bad_configurations(option, value):
     with pytest.raises(ValueError, match=f"{option} must be"):
         LensingSBIConfig(name="bad", **{option: value})

@@ -81,7 +81,7 @@ def test_image_with_gaps_and_a_file(tmp_path):
     estimator.fit(theta, x, invalid="gaps", progress=False, max_epochs=3).save(tmp_path / "file")
     loaded = sbi.load(tmp_path / "file", prior)
     np.testing.assert_array_equal(loaded.compressor.predict(x[:9], verbose=0), summaries[:9])
-    assert not loaded.compressor.trainable_weights and loaded.network.dim == 1
+    assert not any(v.trainable for v in loaded.compressor.variables) and loaded.network.dim == 1
 
 
 def test_vectors_that_all_have_gaps():
