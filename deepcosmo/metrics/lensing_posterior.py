@@ -6,6 +6,7 @@ import tensorflow as tf
 from deepcosmo.inference.power_spectrum import PowerSpectrum
 from deepcosmo.metrics.calibration import calibration
 from deepcosmo.metrics.two_sample import c2st
+from deepcosmo.models.map_compressor import in_batches
 from deepcosmo.training import Metric
 
 __all__ = [
@@ -45,10 +46,6 @@ def observed(survey, theta, seed):
 def fiducial_maps(survey, n, seed):
     """n maps at the fiducial cosmology, (n, rows, columns, bins)."""
     return observed(survey, np.tile(survey.fiducial, (n, 1)), seed)
-
-
-def _summaries(model, maps):
-    return np.concatenate([model.compress(maps[i : i + 32]).numpy() for i in range(0, len(maps), 32)])
 
 
 def _s_8(survey, samples):
@@ -124,10 +121,10 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
     p_values, covered = found.p_values(), found.coverage([0.68, 0.95])
 
     fiducial = fiducial_maps(survey, _FIDUCIAL, seed)
-    turned = [_summaries(model, turns(maps)) for maps in fiducial[:16]]
+    turned = [in_batches(model.compress, turns(maps)) for maps in fiducial[:16]]
     posteriors = [model.sample_of_summaries(4000, s, seed=seed).numpy() for s in turned]
     moved = np.array([np.abs(p.mean(0) - p.mean((0, 1))).max(0) / p.std((0, 1)) for p in posteriors])
-    draws = model.sample_of_summaries(4000, _summaries(model, fiducial), seed=seed).numpy()
+    draws = model.sample_of_summaries(4000, in_batches(model.compress, fiducial), seed=seed).numpy()
     widths = {name: draws[..., i].std(0) for i, name in enumerate(survey.parameters)}
     widths["S_8"] = _s_8(survey, draws).std(0)
 

@@ -15,7 +15,7 @@ from deepcosmo.nn.newton_step import NewtonStep
 from deepcosmo.nn.power import Power, tempered
 from deepcosmo.nn.resnet import MLP
 
-__all__ = ["MapCompressor", "OneStepCompressor"]
+__all__ = ["MapCompressor", "OneStepCompressor", "in_batches"]
 
 _STEPS = 2.0  # the longest step of `near`, in scatters of the parameters there
 _AT_ONCE = 32  # maps whose scores are measured together: each takes 30 MB or more without XLA

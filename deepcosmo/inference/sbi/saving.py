@@ -11,6 +11,7 @@ import numpy as np
 from deepcosmo.inference.sbi.ensemble import Ensemble
 from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.training import copied
+from deepcosmo.models.base import freeze
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.training.checkpoint import write_atomically
 
@@ -83,7 +84,7 @@ def _read(folder, prior):
         compressor = getattr(network, "prepared", network).compressor
     elif (folder / "compressor.keras").exists():
         compressor = keras.saving.load_model(folder / "compressor.keras", compile=False)
-        compressor.trainable = False
+        freeze(compressor)
     density = {} if facts["kind"] == "NRE" else {"density": facts["density"]}
     estimator = METHODS[facts["kind"]](prior, compressor=compressor, options=facts["options"], **density)
     _check_prior(estimator, arrays)
