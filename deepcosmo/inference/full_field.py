@@ -134,8 +134,8 @@ class FullField:
             draws: of each chain, after the warm-up.
             chains: run side by side.
             warmup: trajectories in which step size and scales are found.
-            scale: standard deviations (n,) of the unconstrained parameters to begin with; by default a fifth of those
-                of the prior.
+            scale: standard deviations (n,) of the unconstrained parameters to begin with, by default a fifth of those
+                of the prior; or their covariance (n, n), if it is known, of which the warm-up then changes nothing.
             seed: int.
             checkpoint: file to write the state to every minute or so, and to go on from if it is there.
             progress: whether to show a progress bar.
@@ -169,7 +169,10 @@ class _Run:
         self._what = {"chains": chains, "warmup": warmup, "seed": seed.numpy().tolist(),
                       "maps": float(np.sum(np.abs(sampler.maps)))}  # fmt: skip
         scale = 0.2 * sampler.scale if scale is None else scale
-        self.mean, self.factor = sampler.bijector.inverse(sampler.start).numpy(), np.diag(scale).astype("float32")
+        known = np.ndim(scale) == 2
+        self._rescaled = () if known else (warmup // 4, warmup // 2, 3 * warmup // 4)
+        self.mean = sampler.bijector.inverse(sampler.start).numpy()
+        self.factor = (np.linalg.cholesky(scale) if known else np.diag(scale)).astype("float32")
         to_v, to_u = tf.unstack(tf.random.split(tf.random.fold_in(seed, -1), 2))
         self.v = tf.random.stateless_normal([chains, sampler.dim], to_v)
         bins = sampler.survey.bins
@@ -191,7 +194,7 @@ class _Run:
         self.done += 1
         if self.done < self._warmup:
             self.log_step += (acceptance - TARGET) / np.sqrt(10 + self.done % max(1, self._warmup // 2))
-            if self.done in (self._warmup // 4, self._warmup // 2, 3 * self._warmup // 4):
+            if self.done in self._rescaled:
                 self._rescale()
         return acceptance
 

@@ -56,22 +56,26 @@ class _FeatureCompressor(keras.Model):
 
     def call(self, maps):
         """Summaries (batch, outputs) of maps (batch, size, size, channels), or of what was measured (batch, n)."""
-        if self.outputs is None:
-            return self.features(maps)
-        scaled = self._scaled(self.features(maps))
+        features = self.features(maps)
+        return features if self.outputs is None else self._summaries(self._scaled(features))
+
+    def _summaries(self, scaled):
         return self.linear(scaled) + self.network(scaled)
 
     def _scaled(self, features):
         return tempered(self.scale(features)[0])
 
     def adapt(self, maps, y):
-        """Measures the scale of all features and their regression on y (n, dim), on maps (n, ...) or what was measured.
+        """Measures the scale of all features and the regression of y (n, dim) on them, on maps (n, ...) or what was
+        measured.
 
-        The first summaries start as this regression, others at random.
+        The first summaries are this regression, to begin with or, of `near`, for good; others begin at random.
         """
         features = in_batches(self.features, maps)
         self.scale.adapt(features)
-        scaled = ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features)))
+        self._regress(y, ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features))))
+
+    def _regress(self, y, scaled):
         fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
         fit.build()
         fit.adapt((y - y.mean(0)) / y.std(0), scaled)
@@ -147,7 +151,9 @@ class OneStepCompressor(_FeatureCompressor):
         outputs: number of summaries of a network; None for estimates and scores themselves.
         hidden: widths of the network.
         near: whether the network sees a `NewtonStep`, too, that is fitted where `LensingSurvey.near` has more universes
-            than the prior, and fades out elsewhere: there polynomials learn from fewer maps than networks.
+            than the prior, and fades out elsewhere: there polynomials learn from fewer maps than networks. A linear
+            regression of the unconstrained parameters on all that it sees then comes first among the summaries (batch,
+            dim + outputs). It is not trained along, and `MapPosterior` learns the density of what it leaves.
     """
 
     def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), near=False, **kwargs):
@@ -164,6 +170,8 @@ class OneStepCompressor(_FeatureCompressor):
             self.near_step = NewtonStep(dim=pilot.dim, others=scores.dim - pilot.dim, name="near_step")
             self.near_step.build()
             self.longest = self.add_weight(name="longest", shape=(pilot.dim,), initializer="ones", trainable=False)
+            self.regression = LinearFit(dim=pilot.dim, features=features, name="regression")
+            self.regression.build()
 
     def measure(self, maps):
         count = maps.shape[0]
@@ -183,6 +191,19 @@ class OneStepCompressor(_FeatureCompressor):
         step = self.longest * ops.tanh((self.near_step(found)[0] - estimate) / self.longest)
         return ops.concatenate([found, share * step, share], -1)
 
+    def _summaries(self, scaled):
+        found = super()._summaries(scaled)
+        if self.near_step is None:
+            return found
+        nothing = ops.zeros_like(scaled[:, : self.pilot.dim])
+        return ops.concatenate([self.regression.invert(nothing, scaled), found], -1)
+
+    def about_regression(self, summaries):
+        """The normal distribution of the parameters about the regression that summaries (batch, n) start with, in the
+        form of `NewtonStep`: means, roots of the covariance, and what is left to depend on."""
+        mean = summaries[:, : self.pilot.dim]
+        return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.pilot.dim)), summaries
+
     def _share(self, found):
         """Of those from `LensingSurvey.near` among universes at the estimates (batch, 1), where half of all are."""
         theta = self.pilot.bijector().forward(found[:, : self.pilot.dim])
@@ -195,6 +216,16 @@ class OneStepCompressor(_FeatureCompressor):
             self.near_step.adapt(y[chosen], maps[chosen])
             self.longest.assign(_STEPS * y[chosen].std(0))
         super().adapt(maps, y)
+
+    def _regress(self, y, scaled):
+        if self.near_step is None:
+            super()._regress(y, scaled)
+        else:
+            self.regression.adapt(y, scaled)
+
+    def compute_output_shape(self, input_shape):
+        rows, columns = super().compute_output_shape(input_shape)
+        return rows, columns + (0 if self.near_step is None else self.pilot.dim)
 
     @property
     def map_shape(self):

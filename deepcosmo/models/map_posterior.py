@@ -20,7 +20,8 @@ class MapPosterior(ProbabilisticModel):
     """p(theta | maps) by neural posterior estimation, with a compressor that is trained along.
 
     Wherever maps are asked for, what the compressor sees of them will do, too. Where that is an estimate and a score, a
-    `NewtonStep` leads to the middle of the posterior, and the density is that of what is left.
+    `NewtonStep` leads to the middle of the posterior, and the density is that of what is left; so it is where
+    summaries start with a regression of the parameters, in units of what that leaves.
 
     The loss is -ln p(theta | maps), which maximises the mutual information of summaries and parameters (Jeffrey, Alsing
     & Lanusse 2021, arXiv:2009.08459). `fit(maps, theta)` after `adapt(maps, theta)`.
@@ -43,9 +44,12 @@ class MapPosterior(ProbabilisticModel):
         cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
         self.step = None
-        if isinstance(compressor, OneStepCompressor) and compressor.outputs is None:
-            self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
-            self.step.build()
+        if isinstance(compressor, OneStepCompressor):
+            if compressor.outputs is None:
+                self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
+                self.step.build()
+            elif compressor.near_step is not None:
+                self.step = compressor.about_regression
         self.density: ConditionalDensity = cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))
         self.built = True
 
@@ -67,13 +71,13 @@ class MapPosterior(ProbabilisticModel):
         return tfp.bijectors.Blockwise([of(*pair) for pair in self.bounds])
 
     def adapt(self, maps, theta):
-        """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, or
+        """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and
         `NewtonStep`."""
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
-        if self.step is None:
+        if not isinstance(self.step, NewtonStep):
             self.compressor.adapt(maps, z)
         summaries = in_batches(self.compress, maps)
-        if self.step is not None:
+        if isinstance(self.step, NewtonStep):
             self.step.adapt(z, summaries)
         left, _, context = self._left(z, summaries)
         self.density.adapt(ops.convert_to_numpy(context), ops.convert_to_numpy(left))

@@ -6,7 +6,7 @@ import scipy.integrate
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.inference.full_field import FullField
+from deepcosmo.inference.full_field import FIRST_STEP, FullField
 from deepcosmo.physics import fields
 from deepcosmo.physics.fields import LognormalField
 from deepcosmo.physics.lensing_survey import LensingSurvey, lsst_y10_small
@@ -62,6 +62,18 @@ def test_checkpoints_go_on_where_they_were(tmp_path):
     np.testing.assert_allclose(resumed.theta, whole.theta, rtol=1e-5)
     with pytest.raises(ValueError, match="of another run"):
         sampler.sample(30, checkpoint=path, **{**options, "seed": 6})
+
+
+def test_a_covariance_that_is_known_is_kept(tmp_path):
+    """Step sizes are found, scales are not."""
+    maps = SKY.sample(tf.constant([[0.9]]), tf.constant([1, 2]))[0]
+    sampler, path = FullField(SKY, maps), tmp_path / "state.npz"
+    for scale, kept in ((np.array([[0.03**2]]), True), (np.array([0.03]), False)):
+        sampler.sample(0, chains=2, warmup=20, scale=scale, seed=5, checkpoint=path, progress=False)
+        with np.load(path) as state:
+            assert (state["factor"].item() == np.float32(0.03)) == kept
+            assert np.exp(state["log_step"]) != pytest.approx(FIRST_STEP)
+        path.unlink()
 
 
 def test_gaussian_fields_leave_nothing_to_sample():

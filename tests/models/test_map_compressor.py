@@ -8,6 +8,7 @@ import tensorflow as tf
 from deepcosmo.models import MapCompressor, MapPosterior, OneStepCompressor
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.lognormal_scores import LognormalScores
+from deepcosmo.nn.power import tempered
 from deepcosmo.physics.lensing_survey import LensingSurvey
 
 SURVEY = LensingSurvey(pixels=16, width=4.0, parameters=("omega_c", "sigma_8"))
@@ -122,6 +123,28 @@ def test_a_step_for_universes_like_ours(near):
     far = share[:, 0] < 1e-3
     assert far.sum() > 100
     np.testing.assert_allclose(step[far], 0.0, atol=1e-3)
+
+
+def test_the_density_is_that_of_what_a_regression_leaves(near):
+    """The first summaries are as near to the parameters as a linear regression on all features is, none of their
+    weights are trained, and the posterior is the density of what they leave, in units of its covariance."""
+    model, found, z = near
+    compressor = model.compressor
+    scaled = tempered(compressor.scale(compressor.features(tf.constant(found)))[0]).numpy()
+    scaled = np.concatenate([scaled, np.ones((len(z), 1))], 1)
+    summaries = compressor(tf.constant(found)).numpy()
+    assert summaries.shape == (2000, 2 + 4) == compressor.compute_output_shape((2000, 16, 16, 5))
+    left, others = z - summaries[:, :2], z - scaled @ np.linalg.lstsq(scaled, z, rcond=None)[0]
+    np.testing.assert_allclose(left.std(0), others.std(0), rtol=0.02)
+    assert not {id(v) for v in compressor.regression.variables} & {id(v) for v in model.trainable_variables}
+    noise = np.linalg.solve(np.linalg.cholesky(np.cov(left.T)), left.T).T.astype("float32")
+    expected = model.density.log_prob(noise, summaries) - 0.5 * np.linalg.slogdet(np.cov(left.T))[1]
+    theta = model.bijector().forward(z)
+    expected += model.bijector().inverse_log_det_jacobian(theta, event_ndims=1)
+    np.testing.assert_allclose(model.log_prob(theta, found), expected, rtol=1e-3, atol=2e-2)
+    draws = model.sample(20, found[:8], seed=3)
+    np.testing.assert_allclose(model.distribution(found[:8]).log_prob(draws), model.log_prob(draws, found[:8]),
+                               atol=0.02)  # fmt: skip
 
 
 def test_a_long_step_is_bounded(near):
