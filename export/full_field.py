@@ -19,7 +19,7 @@ from deepcosmo.physics.lensing_survey import lsst_y10, lsst_y10_small
 from deepcosmo.zoo import store
 
 SEED = 2031
-KEPT = 2000  # draws of each map, at most
+KEPT = 2000  # draws of each map, at most: by its repeats a classifier would know a chain that rejects
 
 
 def cases():
@@ -54,7 +54,8 @@ def main():
         for j, name in enumerate(survey.parameters):
             print(f"  {name:8} {draws[:, j].mean():8.4f} +- {draws[:, j].std():.4f}, true {true[i, j]:.4f}, R-hat "
                   f"{chains.r_hat[j]:.3f}, effective sample size {chains.ess[j]:.0f}", flush=True)  # fmt: skip
-        found["theta"].append(draws[np.linspace(0, len(draws) - 1, min(KEPT, len(draws))).astype(int)])
+        apart = -(-len(draws) // KEPT)
+        found["theta"].append(chains.theta[::apart].reshape(-1, len(survey.parameters)))
         found["r_hat"].append(chains.r_hat)
         found["ess"].append(chains.ess)
     path = store.published_root() / arguments.name / "full_field.npz"

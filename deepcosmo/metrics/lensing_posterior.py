@@ -64,19 +64,23 @@ def full_field_metrics(model, maps, explicit, *, seed):
         seed: int.
 
     Returns:
-        List of `Metric`: C2ST, whose reference is that of two halves of the explicit draws; distances of means in
-        standard deviations and ratios of widths, each the mean over maps and parameters and the largest.
+        List of `Metric`: C2ST, whose references are that of two halves of the explicit draws and that of normal
+        distributions with their means and covariances; distances of means in standard deviations and ratios of widths,
+        each the mean over maps and parameters and the largest.
     """
     explicit = np.asarray(explicit)
     implicit = np.moveaxis(model.sample(explicit.shape[1], maps, seed=seed).numpy(), 1, 0)
     scores = np.array([c2st(a, b) for a, b in zip(explicit, implicit, strict=True)])
     halves = np.mean([c2st(draws[::2], draws[1::2]) for draws in explicit])
+    rng = np.random.default_rng(seed)
+    normal = np.mean([c2st(draws, rng.multivariate_normal(draws.mean(0), np.cov(draws.T), len(draws)))
+                      for draws in explicit])  # fmt: skip
     width = explicit.std(1)
     shift = np.abs(implicit.mean(1) - explicit.mean(1)) / width
     ratio = implicit.std(1) / width
     figures = [
         ("C2ST against full-field HMC", scores.mean(), scores.std() / max(1, len(scores) - 1) ** 0.5,
-         f"{halves:.3f} between draws of HMC"),
+         f"{halves:.3f} between draws of HMC, {normal:.3f} for normal distributions with their moments"),
         ("C2ST against full-field HMC, largest", scores.max(), None, None),
         ("distance of means from those of HMC [sigma]", shift.mean(), None, None),
         ("distance of means from those of HMC, largest [sigma]", shift.max(), None, None),

@@ -1,5 +1,6 @@
 """Posteriors of maps against explicit ones: distances that are known, maps that are always the same."""
 
+import re
 import types
 
 import numpy as np
@@ -51,3 +52,16 @@ def test_distance_from_explicit_posteriors(shift, width):
         assert score < 0.54
     else:  # sqrt(2) standard deviations in two dimensions; or twice as wide in two dimensions
         assert score == pytest.approx(0.76 if shift else 0.74, abs=0.05)
+
+
+def test_what_a_normal_distribution_would_reach():
+    """C2ST has as a reference what moments alone reach: of exponential draws more than of normal ones."""
+    rng = np.random.default_rng(2)
+    told = []
+    for explicit in (rng.normal(size=(1, 1500, 2)), rng.exponential(size=(1, 1500, 2))):
+        sample = lambda n, maps, *, seed, draws=explicit: tf.constant(draws[0, :n, None])  # noqa: E731
+        metrics = full_field_metrics(types.SimpleNamespace(sample=sample), np.zeros((1, 4, 4, 5)), explicit, seed=3)
+        told.append(re.search(r"^(\S+) between draws of HMC, (\S+) for normal", metrics[0].reference).groups())
+    (halves, normal), (_, others) = np.array(told, float)
+    assert abs(halves - 0.5) < 0.05 and abs(normal - 0.5) < 0.05  # four standard errors of 1500 coins
+    assert others > 0.6
