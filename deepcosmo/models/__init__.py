@@ -13,6 +13,7 @@ _FILES = {
     "MDN": "mdn",
     "MapCompressor": "map_compressor",
     "MapPosterior": "map_posterior",
+    "NewtonPilot": "map_compressor",
     "OneStepCompressor": "map_compressor",
     "PreparedDensity": "prepared",
     "RatioEstimator": "ratio",

@@ -11,13 +11,13 @@ from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.gaussian_scores import GaussianScores
 from deepcosmo.nn.linear_fit import LinearFit
 from deepcosmo.nn.lognormal_scores import LognormalScores
-from deepcosmo.nn.newton_step import NewtonStep
+from deepcosmo.nn.near_step import NearStep
 from deepcosmo.nn.power import Power, tempered
 from deepcosmo.nn.resnet import MLP
 
-__all__ = ["MapCompressor", "OneStepCompressor", "in_batches"]
+__all__ = ["MapCompressor", "NewtonPilot", "OneStepCompressor", "in_batches"]
 
-_STEPS = 2.0  # the longest step of `near`, in scatters of the parameters there
+_FADE = 0.3, 0.5  # shares of universes like ours between which the step of a `NewtonPilot` fades in
 _AT_ONCE = 32  # maps whose scores are measured together: each takes 30 MB or more without XLA
 
 
@@ -145,19 +145,18 @@ class OneStepCompressor(_FeatureCompressor):
     learns it. Where maps are asked for, the estimates and scores (batch, n) that `measure` makes of them will do, too.
 
     Args:
-        pilot: a trained `MapPosterior` with density "regression" or "mdn", whose mean is the estimate. Not trained
-            along.
+        pilot: what makes the estimate: a trained `MapPosterior` with density "regression" or "mdn", whose mean it is,
+            or a `NewtonPilot`. Not trained along.
         scores: `LognormalScores`.
         outputs: number of summaries of a network; None for estimates and scores themselves.
         hidden: widths of the network.
-        near: whether the network sees a `NewtonStep`, too, that is fitted where `LensingSurvey.near` has more universes
-            than the prior, and fades out elsewhere: there polynomials learn from fewer maps than networks. A linear
+        near: whether the network sees a `NearStep`, too, which fades out where universes are not like ours. A linear
             regression of the unconstrained parameters on all that it sees then comes first among the summaries (batch,
             dim + outputs). It is not trained along, and `MapPosterior` learns the density of what it leaves.
     """
 
     def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), near=False, **kwargs):
-        if pilot.kind not in ("regression", "mdn"):
+        if pilot.kind not in ("regression", "mdn", NewtonPilot.kind):
             raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
         if near and outputs is None:
             raise ValueError("near=True is for a network, and needs a number of outputs")
@@ -167,9 +166,8 @@ class OneStepCompressor(_FeatureCompressor):
         freeze(pilot)
         self.near_step = None
         if near:
-            self.near_step = NewtonStep(dim=pilot.dim, others=scores.dim - pilot.dim, name="near_step")
+            self.near_step = NearStep(survey=scores.survey, bijector=pilot.bijector(), others=scores.dim - pilot.dim)
             self.near_step.build()
-            self.longest = self.add_weight(name="longest", shape=(pilot.dim,), initializer="ones", trainable=False)
             self.regression = LinearFit(dim=pilot.dim, features=features, name="regression")
             self.regression.build()
 
@@ -180,15 +178,14 @@ class OneStepCompressor(_FeatureCompressor):
         return ops.concatenate([self._measure(maps[i : i + _AT_ONCE]) for i in range(0, count, _AT_ONCE)])
 
     def _measure(self, maps):
-        estimate = self.pilot.density.distribution(self.pilot.compress(maps)).mean()
+        estimate = self.pilot.estimate(maps)
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
     def features(self, maps):
         found = super().features(maps)
         if self.near_step is None:
             return found
-        share, estimate = self._share(found), found[:, : self.pilot.dim]
-        step = self.longest * ops.tanh((self.near_step(found)[0] - estimate) / self.longest)
+        step, share = self.near_step(found)
         return ops.concatenate([found, share * step, share], -1)
 
     def _summaries(self, scaled):
@@ -204,17 +201,10 @@ class OneStepCompressor(_FeatureCompressor):
         mean = summaries[:, : self.pilot.dim]
         return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.pilot.dim)), summaries
 
-    def _share(self, found):
-        """Of those from `LensingSurvey.near` among universes at the estimates (batch, 1), where half of all are."""
-        theta = self.pilot.bijector().forward(found[:, : self.pilot.dim])
-        return 1.0 - 0.5 * ops.exp(self.scores.survey.log_weight(theta))[:, None]
-
     def adapt(self, maps, y):
         if self.near_step is not None:
             maps = in_batches(super().features, maps)
-            chosen = ops.convert_to_numpy(self._share(maps))[:, 0] > 0.5
-            self.near_step.adapt(y[chosen], maps[chosen])
-            self.longest.assign(_STEPS * y[chosen].std(0))
+            self.near_step.adapt(y, maps)
         super().adapt(maps, y)
 
     def _regress(self, y, scaled):
@@ -242,7 +232,60 @@ class OneStepCompressor(_FeatureCompressor):
     def from_config(cls, config):
         from deepcosmo.models.map_posterior import MapPosterior
 
-        return cls(**_with_layers(config, MapPosterior, LognormalScores, names=("pilot", "scores")))
+        return cls(**_with_layers(config, MapPosterior, NewtonPilot, LognormalScores, names=("pilot", "scores")))
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class NewtonPilot(keras.Model):
+    """An estimate of parameters by a `NearStep` from another, for a second step from there.
+
+    Scores are exact at the true parameters, and approximate at an estimate. So where posteriors are narrow a score at a
+    better estimate tells more. The step fades in where a third to a half of the universes are like ours; elsewhere
+    the estimate is the first. Polynomials of few coefficients hardly know the universes that they were fitted to better
+    than others, so the second step may be trained on the same.
+
+    Args:
+        compressor: `OneStepCompressor` without a network, whose estimates and scores will do in place of maps.
+    """
+
+    kind = "newton"
+
+    def __init__(self, *, compressor, **kwargs):
+        super().__init__(**kwargs)
+        if compressor.outputs is not None:
+            raise ValueError("the compressor must have no network: outputs=None")
+        self.compressor, self.dim = compressor, compressor.pilot.dim
+        freeze(compressor)
+        self.near_step = NearStep(survey=compressor.scores.survey, bijector=self.bijector(),
+                                  others=compressor.scores.dim - self.dim)  # fmt: skip
+        self.near_step.build()
+        self.built = True
+
+    def bijector(self):
+        """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
+        return self.compressor.pilot.bijector()
+
+    def adapt(self, maps, theta):
+        """Fits the step to maps (n, ...), or what was measured of them, and parameters (n, dim)."""
+        z = self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))
+        self.near_step.adapt(ops.convert_to_numpy(z), in_batches(self.compressor, maps))
+
+    def estimate(self, maps):
+        """Unconstrained parameters (batch, dim) of maps (batch, size, size, channels), or of what was measured."""
+        found = self.compressor(maps)
+        step, share = self.near_step(found)
+        low, high = _FADE
+        return found[:, : self.dim] + ops.clip((share - low) / (high - low), 0.0, 1.0) * step
+
+    def call(self, maps):
+        return self.estimate(maps)
+
+    def get_config(self):
+        return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**_with_layers(config, OneStepCompressor, names=("compressor",)))
 
 
 def _with_layers(config, *classes, names):

@@ -90,6 +90,14 @@ class MapPosterior(ProbabilisticModel):
         mean, factor, context = self.step(summaries)
         return *to_noise(z, mean, factor), context
 
+    def estimate(self, maps):
+        """Means (batch, dim) of the unconstrained parameters, of densities that have one: "regression" and "mdn"."""
+        summaries = self.compress(maps)
+        if self.step is None:
+            return self.density.distribution(summaries).mean()
+        mean, factor, context = self.step(summaries)
+        return from_noise(self.density.distribution(context).mean(), mean, factor)
+
     def compress(self, maps):
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
         return self.compressor(maps)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepcosmo.models import MapCompressor, MapPosterior, OneStepCompressor
+from deepcosmo.models import MapCompressor, MapPosterior, NewtonPilot, OneStepCompressor
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.nn.lognormal_scores import LognormalScores
 from deepcosmo.nn.power import tempered
@@ -88,18 +88,24 @@ def test_a_pilot_must_have_a_mean(pilot):
 
 
 @pytest.fixture(scope="module")
-def near(pilot):
-    """A posterior with a Newton step for universes like ours: of estimates with errors of 0.02, and noisy scores."""
-    keras.utils.set_random_seed(6)
+def measured(pilot):
+    """Estimates with errors of 0.02 and noisy scores of universes, half of them like ours, and their parameters z."""
     rng = np.random.default_rng(6)
     theta = np.concatenate([SURVEY.prior().sample(1000, seed=[2, 1]), SURVEY.near().sample(1000, seed=[2, 2])])
-    compressor = OneStepCompressor(pilot=pilot, scores=LognormalScores(survey=SURVEY, iterations=10), outputs=4,
-                                   hidden=(16,), near=True)  # fmt: skip
     z = pilot.bijector().inverse(theta).numpy()
     error = 0.02 * rng.normal(size=z.shape) + 0.01
     score = -error / 0.02 + 0.1 * rng.normal(size=z.shape)
-    others = rng.normal(size=(len(z), compressor.scores.dim - 2))
-    found = np.concatenate([z + error, score, others], 1).astype("float32")
+    others = rng.normal(size=(len(z), SURVEY.bins + 1))
+    return np.concatenate([z + error, score, others], 1).astype("float32"), theta, z
+
+
+@pytest.fixture(scope="module")
+def near(pilot, measured):
+    """A posterior with a Newton step for universes like ours."""
+    keras.utils.set_random_seed(6)
+    found, theta, z = measured
+    compressor = OneStepCompressor(pilot=pilot, scores=LognormalScores(survey=SURVEY, iterations=10), outputs=4,
+                                   hidden=(16,), near=True)  # fmt: skip
     model = posterior(compressor, "mdn")
     model.adapt(found, theta)
     return model, found, z
@@ -153,7 +159,7 @@ def test_a_long_step_is_bounded(near):
     wild[:, :2] = model.bijector().inverse(SURVEY.fiducial)
     wild[:, 2:4] *= 1e4
     step = model.compressor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
-    assert np.all(np.abs(step) <= model.compressor.longest)
+    assert np.all(np.abs(step) <= model.compressor.near_step.longest)
 
 
 def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
@@ -175,3 +181,39 @@ def test_a_step_needs_a_network_and_universes_like_ours(pilot, near):
     far = model.compressor.features(tf.constant(found)).numpy()[:, -1] < 0.1
     with pytest.raises(ValueError, match="cannot be fitted to 0 examples"):
         model.compressor.adapt(found[far], z[far])
+
+
+def test_a_second_step_begins_where_the_first_ends(compressor, measured, data, tmp_path):
+    """Where universes are like ours; far from them, where the pilot's estimate is."""
+    found, theta, z = measured
+    pilot = NewtonPilot(compressor=compressor)
+    pilot.adapt(found, theta)
+    estimate, share = pilot.estimate(found).numpy(), pilot.near_step.share(found).numpy()[:, 0]
+    np.testing.assert_allclose((z - estimate)[share > 0.5].std(0), 0.002, rtol=0.15)  # from the noise of the scores
+    np.testing.assert_array_equal(estimate[share < 0.3], found[share < 0.3, :2])
+    maps, truth = data[0][:4], data[1][:4]
+    second = OneStepCompressor(pilot=pilot, scores=compressor.scores, outputs=4, hidden=(16,), near=True)
+    seen = second.measure(tf.constant(maps)).numpy()
+    np.testing.assert_allclose(seen[:, :2], pilot.estimate(compressor(maps)), rtol=1e-3, atol=1e-3)
+    there = compressor.scores(maps, pilot.bijector().forward(seen[:, :2]))
+    np.testing.assert_allclose(seen[:, 2:], there, rtol=1e-2, atol=1e-2)
+    model = posterior(second, "mdn")
+    model.adapt(found, theta)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again.log_prob(truth, maps), model.log_prob(truth, maps), rtol=1e-3, atol=1e-2)
+    trained = {v.path for v in again.trainable_variables}
+    assert trained and not any("pilot" in path for path in trained)
+    assert not any(v.trainable for v in again.compressor.pilot.variables)
+
+
+def test_a_pilot_has_no_network(near):
+    with pytest.raises(ValueError, match="must have no network"):
+        NewtonPilot(compressor=near[0].compressor)
+
+
+def test_means_of_what_a_step_leaves(near):
+    """The estimate of a posterior is the mean of its unconstrained draws, with a `NewtonStep` or a regression, too."""
+    model, found, _ = near
+    draws = model.bijector().inverse(model.sample(4000, found[:8], seed=4)).numpy()
+    assert np.all(np.abs(draws.mean(0) - model.estimate(found[:8])) < 4.5 * draws.std(0) / np.sqrt(4000))
