@@ -18,12 +18,12 @@ from deepcosmo.nn.resnet import MLP
 __all__ = ["MapCompressor", "NewtonPilot", "OneStepCompressor", "in_batches"]
 
 _FADE = 0.3, 0.5  # shares of universes like ours between which the step of a `NewtonPilot` fades in
-_AT_ONCE = 32  # maps whose scores are measured together: each takes 30 MB or more without XLA
+_AT_ONCE = 32  # maps that are measured together: scores of each take 30 MB or more without XLA
 
 
 def in_batches(function, maps):
     """A function of maps (n, rows, columns, channels), or of what was measured of them (n, m), a few at a time."""
-    few = 32 if len(maps.shape) == 4 else 4096
+    few = _AT_ONCE if len(maps.shape) == 4 else 4096
     return np.concatenate([ops.convert_to_numpy(function(maps[i : i + few])) for i in range(0, len(maps), few)])
 
 
@@ -69,7 +69,7 @@ class _FeatureCompressor(keras.Model):
         """Measures the scale of all features and the regression of y (n, dim) on them, on maps (n, ...) or what was
         measured.
 
-        The first summaries are this regression, to begin with or, of `near`, for good; others begin at random.
+        The first summaries start as this regression, others at random.
         """
         features = in_batches(self.features, maps)
         self.scale.adapt(features)
@@ -210,7 +210,7 @@ class OneStepCompressor(_FeatureCompressor):
     def _regress(self, y, scaled):
         if self.near_step is None:
             super()._regress(y, scaled)
-        else:
+        else:  # it has summaries of its own, for good
             self.regression.adapt(y, scaled)
 
     def compute_output_shape(self, input_shape):
