@@ -46,7 +46,7 @@ def test_inference(tmp_path):
 def test_lensing(tmp_path):
     shapes = "\nprint(samples.shape, summaries.shape, posterior.batch_shape, maps.shape)"
     said = run(snippet("lensing") + shapes, tmp_path)
-    assert said.split("\n")[-2] == "(10000, 2, 6) (2, 12) (2,) (2, 256, 256, 5)"
+    assert said.split("\n")[-2] == "(10000, 2, 6) (2, 31) (2,) (2, 256, 256, 5)"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from deepcosmo._lazy import members
 
 _FILES = {
     "CatalogFlow": "catalog",
+    "Committee": "committee",
     "ProbabilisticModel": "base",
     "ConditionalDensity": "conditional",
     "MAF": "flows",

@@ -1,7 +1,5 @@
 """Summaries of the maps of one sky: networks on features that know what maps can tell."""
 
-import abc
-
 import keras
 import numpy as np
 from keras import ops
@@ -27,71 +25,8 @@ def in_batches(function, maps):
     return np.concatenate([ops.convert_to_numpy(function(maps[i : i + few])) for i in range(0, len(maps), few)])
 
 
-class _FeatureCompressor(keras.Model):
-    """A linear map and a network on the features (batch, count) of maps.
-
-    Features can be measured once and for all: where maps are asked for, what `measure` made of them will do, too.
-    """
-
-    def __init__(self, *, features, outputs, hidden, **kwargs):
-        super().__init__(**kwargs)
-        self.count, self.outputs, self.hidden = features, outputs, tuple(hidden)
-        self.built = True
-        if outputs is None:
-            return
-        self.scale = Power(dim=features, name="scale")
-        self.linear = keras.layers.Dense(outputs, name="linear")
-        self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
-        for layer in (self.scale, self.network):
-            layer.build()
-        self.linear.build((None, features))
-
-    @abc.abstractmethod
-    def measure(self, maps):
-        """What can be stored in place of maps (batch, size, size, channels): (batch, n)."""
-
-    def features(self, maps):
-        """What the network sees (batch, count) of maps, or of what was measured of them."""
-        return maps if len(maps.shape) == 2 else self.measure(maps)
-
-    def call(self, maps):
-        """Summaries (batch, outputs) of maps (batch, size, size, channels), or of what was measured (batch, n)."""
-        features = self.features(maps)
-        return features if self.outputs is None else self._summaries(self._scaled(features))
-
-    def _summaries(self, scaled):
-        return self.linear(scaled) + self.network(scaled)
-
-    def _scaled(self, features):
-        return tempered(self.scale(features)[0])
-
-    def adapt(self, maps, y):
-        """Measures the scale of all features and the regression of y (n, dim) on them, on maps (n, ...) or what was
-        measured.
-
-        The first summaries start as this regression, others at random.
-        """
-        features = in_batches(self.features, maps)
-        self.scale.adapt(features)
-        self._regress(y, ops.convert_to_numpy(self._scaled(ops.convert_to_tensor(features))))
-
-    def _regress(self, y, scaled):
-        fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
-        fit.build()
-        fit.adapt((y - y.mean(0)) / y.std(0), scaled)
-        kernel = ops.convert_to_numpy(self.linear.kernel).copy()
-        kernel[:, : fit.dim] = fit.matrix
-        self.linear.kernel.assign(kernel)
-
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.outputs or self.count)
-
-    def get_config(self):
-        return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden}
-
-
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class MapCompressor(_FeatureCompressor):
+class MapCompressor(keras.Model):
     """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
 
     Where maps are asked for, their statistics (batch, n) will do, too.
@@ -104,23 +39,50 @@ class MapCompressor(_FeatureCompressor):
     """
 
     def __init__(self, *, statistics, outputs, scores=None, hidden=(256, 128), **kwargs):
+        super().__init__(**kwargs)
         features = statistics.dim
         if scores:
             features += scores.count - statistics.powers.dim
             if not scores.built:
                 scores.build()
-        super().__init__(features=features, outputs=outputs, hidden=hidden, **kwargs)
-        self.statistics, self.scores = statistics, scores
-
-    def measure(self, maps):
-        return self.statistics(maps)
+        self.statistics, self.scores, self.outputs, self.hidden = statistics, scores, outputs, tuple(hidden)
+        self.scale = Power(dim=features, name="scale")
+        self.linear = keras.layers.Dense(outputs, name="linear")
+        self.network = MLP(inputs=features, outputs=outputs, hidden=self.hidden, output_scale=1e-4)
+        for layer in (self.scale, self.network):
+            layer.build()
+        self.linear.build((None, features))
+        self.built = True
 
     def features(self, maps):
-        statistics = super().features(maps)
+        """What the network sees (batch, n) of maps (batch, size, size, channels), or of their statistics (batch, m)."""
+        statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
         if not self.scores:
             return statistics
         powers = self.statistics.powers.dim
         return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
+
+    def call(self, maps):
+        """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
+        scaled = _scaled(self.scale, self.features(maps))
+        return self.linear(scaled) + self.network(scaled)
+
+    def adapt(self, maps, y):
+        """Measures the scale of all features and the regression of y (n, dim) on them, on maps (n, ...) or their
+        statistics.
+
+        The first summaries start as this regression, others at random.
+        """
+        scaled = _adapted(self.scale, in_batches(self.features, maps))
+        fit = LinearFit(dim=y.shape[1], features=scaled.shape[1])
+        fit.build()
+        fit.adapt((y - y.mean(0)) / y.std(0), scaled)
+        kernel = ops.convert_to_numpy(self.linear.kernel).copy()
+        kernel[:, : fit.dim] = fit.matrix
+        self.linear.kernel.assign(kernel)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.outputs)
 
     @property
     def map_shape(self):
@@ -129,7 +91,8 @@ class MapCompressor(_FeatureCompressor):
 
     def get_config(self):
         layers = {"statistics": self.statistics, "scores": self.scores}
-        return {**super().get_config(), **{name: keras.saving.serialize_keras_object(v) for name, v in layers.items()}}
+        layers = {name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}
+        return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden, **layers}
 
     @classmethod
     def from_config(cls, config):
@@ -137,41 +100,41 @@ class MapCompressor(_FeatureCompressor):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class OneStepCompressor(_FeatureCompressor):
+class OneStepCompressor(keras.Model):
     """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
 
     One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
-    Cam). How long the step must be `MapPosterior` finds by `NewtonStep`, where these summaries are all; or a network
-    learns it. Where maps are asked for, the estimates and scores (batch, n) that `measure` makes of them will do, too.
+    Cam). How long the step must be `MapPosterior` finds by `NewtonStep`, or what is fitted near our universe tells.
+    Where maps are asked for, the estimates and scores (batch, n) that `measure` makes of them will do, too.
 
     Args:
         pilot: what makes the estimate: a trained `MapPosterior` with density "regression" or "mdn", whose mean it is,
             or a `NewtonPilot`. Not trained along.
         scores: `LognormalScores`.
-        outputs: number of summaries of a network; None for estimates and scores themselves.
-        hidden: widths of the network.
-        near: whether the network sees a `NearStep`, too, which fades out where universes are not like ours. A linear
-            regression of the unconstrained parameters on all that it sees then comes first among the summaries (batch,
-            dim + outputs). It is not trained along, and `MapPosterior` learns the density of what it leaves.
+        near: whether summaries are estimates, scores and a `NearStep`, which fades out where universes are not like
+            ours, in units of their scales. A linear regression of the unconstrained parameters on all these then comes
+            first (batch, dim + n). Nothing is trained along: `MapPosterior` learns the density of what the regression
+            leaves.
     """
 
-    def __init__(self, *, pilot, scores, outputs=None, hidden=(128, 128), near=False, **kwargs):
+    def __init__(self, *, pilot, scores, near=False, **kwargs):
+        super().__init__(**kwargs)
         if pilot.kind not in ("regression", "mdn", NewtonPilot.kind):
             raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
-        if near and outputs is None:
-            raise ValueError("near=True is for a network, and needs a number of outputs")
-        features = pilot.dim + scores.dim + (pilot.dim + 1 if near else 0)
-        super().__init__(features=features, outputs=outputs, hidden=hidden, **kwargs)
         self.pilot, self.scores = pilot, scores
         freeze(pilot)
-        self.near_step = None
+        self.count, self.near_step = pilot.dim + scores.dim, None
         if near:
+            self.count += pilot.dim + 1
             self.near_step = NearStep(survey=scores.survey, bijector=pilot.bijector(), others=scores.dim - pilot.dim)
-            self.near_step.build()
-            self.regression = LinearFit(dim=pilot.dim, features=features, name="regression")
-            self.regression.build()
+            self.scale = Power(dim=self.count, name="scale")
+            self.regression = LinearFit(dim=pilot.dim, features=self.count, name="regression")
+            for layer in (self.near_step, self.scale, self.regression):
+                layer.build()
+        self.built = True
 
     def measure(self, maps):
+        """Estimates and scores (batch, dim + scores) of maps (batch, size, size, channels)."""
         count = maps.shape[0]
         if count is None or count <= _AT_ONCE:
             return self._measure(maps)
@@ -182,18 +145,21 @@ class OneStepCompressor(_FeatureCompressor):
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
     def features(self, maps):
-        found = super().features(maps)
+        """What there is (batch, count) to know of maps, or of what was measured of them."""
+        found = maps if len(maps.shape) == 2 else self.measure(maps)
         if self.near_step is None:
             return found
         step, share = self.near_step(found)
         return ops.concatenate([found, share * step, share], -1)
 
-    def _summaries(self, scaled):
-        found = super()._summaries(scaled)
+    def call(self, maps):
+        """Summaries (batch, n) of maps (batch, size, size, channels), or of what was measured."""
+        features = self.features(maps)
         if self.near_step is None:
-            return found
+            return features
+        scaled = _scaled(self.scale, features)
         nothing = ops.zeros_like(scaled[:, : self.pilot.dim])
-        return ops.concatenate([self.regression.invert(nothing, scaled), found], -1)
+        return ops.concatenate([self.regression.invert(nothing, scaled), scaled], -1)
 
     def about_regression(self, summaries):
         """The normal distribution of the parameters about the regression that summaries (batch, n) start with, in the
@@ -202,20 +168,16 @@ class OneStepCompressor(_FeatureCompressor):
         return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.pilot.dim)), summaries
 
     def adapt(self, maps, y):
-        if self.near_step is not None:
-            maps = in_batches(super().features, maps)
-            self.near_step.adapt(y, maps)
-        super().adapt(maps, y)
-
-    def _regress(self, y, scaled):
+        """Fits the step, scales and regression to unconstrained parameters y (n, dim) and maps (n, ...), or what was
+        measured of them; where there are none, does nothing."""
         if self.near_step is None:
-            super()._regress(y, scaled)
-        else:  # it has summaries of its own, for good
-            self.regression.adapt(y, scaled)
+            return
+        found = maps if len(maps.shape) == 2 else in_batches(self.measure, maps)
+        self.near_step.adapt(y, found)
+        self.regression.adapt(y, _adapted(self.scale, in_batches(self.features, found)))
 
     def compute_output_shape(self, input_shape):
-        rows, columns = super().compute_output_shape(input_shape)
-        return rows, columns + (0 if self.near_step is None else self.pilot.dim)
+        return (input_shape[0], self.count + (0 if self.near_step is None else self.pilot.dim))
 
     @property
     def map_shape(self):
@@ -245,15 +207,15 @@ class NewtonPilot(keras.Model):
     than others, so the second step may be trained on the same.
 
     Args:
-        compressor: `OneStepCompressor` without a network, whose estimates and scores will do in place of maps.
+        compressor: `OneStepCompressor` of estimates and scores alone, which will do in place of maps.
     """
 
     kind = "newton"
 
     def __init__(self, *, compressor, **kwargs):
         super().__init__(**kwargs)
-        if compressor.outputs is not None:
-            raise ValueError("the compressor must have no network: outputs=None")
+        if compressor.near_step is not None:
+            raise ValueError("the compressor must give estimates and scores alone: near=False")
         self.compressor, self.dim = compressor, compressor.pilot.dim
         freeze(compressor)
         self.near_step = NearStep(survey=compressor.scores.survey, bijector=self.bijector(),
@@ -286,6 +248,16 @@ class NewtonPilot(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**_with_layers(config, OneStepCompressor, names=("compressor",)))
+
+
+def _scaled(scale, features):
+    return tempered(scale(features)[0])
+
+
+def _adapted(scale, features):
+    """Features (n, count) scaled by what is measured of them, as a NumPy array."""
+    scale.adapt(features)
+    return ops.convert_to_numpy(_scaled(scale, ops.convert_to_tensor(features)))
 
 
 def _with_layers(config, *classes, names):

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.committee import Committee
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 from deepcosmo.models.map_compressor import OneStepCompressor, in_batches
 from deepcosmo.models.prepared import DENSITIES
@@ -32,25 +33,28 @@ class MapPosterior(ProbabilisticModel):
         bounds: (low, high) of each; no posterior mass lies outside. Infinite where there is no bound.
         density: one of `prepared.DENSITIES`, by name, or "regression".
         options: of the density's class, in place of the defaults.
+        members: of a `Committee` of such densities, if more than one.
     """
 
-    def __init__(self, *, compressor, parameters, bounds, density="maf_mog", options=None, **kwargs):
+    def __init__(self, *, compressor, parameters, bounds, density="maf_mog", options=None, members=1, **kwargs):
         super().__init__(**kwargs)
         if len(bounds) != len(parameters) or not all(low < high for low, high in bounds):
             raise ValueError(f"bounds must be one (low, high) for each of {', '.join(parameters)}; got {bounds}")
         self.compressor, self.parameters, self.kind, self.options = compressor, tuple(parameters), density, options
-        self.bounds = [tuple(map(float, pair)) for pair in bounds]
+        self.bounds, self.members = [tuple(map(float, pair)) for pair in bounds], members
         self.dim = len(parameters)
         cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
         self.step = None
         if isinstance(compressor, OneStepCompressor):
-            if compressor.outputs is None:
+            if compressor.near_step is not None:
+                self.step = compressor.about_regression
+            else:
                 self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
                 self.step.build()
-            elif compressor.near_step is not None:
-                self.step = compressor.about_regression
-        self.density: ConditionalDensity = cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))
+        of_one = lambda: cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))  # noqa: E731
+        self.density: ConditionalDensity = (of_one() if members == 1 else
+                                            Committee(members=[of_one() for _ in range(members)]))  # fmt: skip
         self.built = True
 
     def bijector(self):
@@ -74,8 +78,7 @@ class MapPosterior(ProbabilisticModel):
         """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and
         `NewtonStep`."""
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
-        if not isinstance(self.step, NewtonStep):
-            self.compressor.adapt(maps, z)
+        self.compressor.adapt(maps, z)
         summaries = in_batches(self.compress, maps)
         if isinstance(self.step, NewtonStep):
             self.step.adapt(z, summaries)
@@ -89,6 +92,12 @@ class MapPosterior(ProbabilisticModel):
             return z, 0.0, summaries
         mean, factor, context = self.step(summaries)
         return *to_noise(z, mean, factor), context
+
+    def _left_of(self, theta, summaries):
+        """As `_left`, for parameters theta (..., batch, dim)."""
+        theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
+        left, change, context = self._left(bijector.inverse(theta), summaries)
+        return left, change + bijector.inverse_log_det_jacobian(theta, event_ndims=1), context
 
     def estimate(self, maps):
         """Means (batch, dim) of the unconstrained parameters, of densities that have one: "regression" and "mdn"."""
@@ -126,9 +135,8 @@ class MapPosterior(ProbabilisticModel):
 
     def log_prob_of_summaries(self, theta, summaries):
         """As `log_prob`, for summaries (batch, n) of maps."""
-        theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
-        left, change, context = self._left(bijector.inverse(theta), summaries)
-        return self.density.log_prob(left, context) + change + bijector.inverse_log_det_jacobian(theta, event_ndims=1)
+        left, change, context = self._left_of(theta, summaries)
+        return self.density.log_prob(left, context) + change
 
     def sample(self, n, maps, *, seed):
         """Draws (n, batch, dim) of the posteriors given maps; `seed` is an int or int32[2]."""
@@ -143,7 +151,8 @@ class MapPosterior(ProbabilisticModel):
         return self.bijector().forward(from_noise(self.density.sample(n, context, seed=seed), mean, factor))
 
     def loss_per_example(self, x, y, y_pred):
-        return -self.log_prob_of_summaries(y, y_pred)
+        left, change, context = self._left_of(y, y_pred)
+        return self.density.loss_per_example(context, left, self.density(context)) - change
 
     def endpoints(self):
         inner = self.compressor
@@ -161,7 +170,7 @@ class MapPosterior(ProbabilisticModel):
     def get_config(self):
         return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor),
                 "parameters": self.parameters, "bounds": self.bounds, "density": self.kind,
-                "options": self.options}  # fmt: skip
+                "options": self.options, "members": self.members}  # fmt: skip
 
     @classmethod
     def from_config(cls, config):
