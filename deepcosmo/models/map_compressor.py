@@ -126,7 +126,7 @@ class OneStepCompressor(keras.Model):
         self.count, self.near_step = pilot.dim + scores.dim, None
         if near:
             self.count += pilot.dim + 1
-            self.near_step = NearStep(survey=scores.survey, bijector=pilot.bijector(), others=scores.dim - pilot.dim)
+            self.near_step = NearStep(survey=scores.survey, bijector=pilot.bijector, others=scores.dim - pilot.dim)
             self.scale = Power(dim=self.count, name="scale")
             self.regression = LinearFit(dim=pilot.dim, features=self.count, name="regression")
             for layer in (self.near_step, self.scale, self.regression):
@@ -218,7 +218,7 @@ class NewtonPilot(keras.Model):
             raise ValueError("the compressor must give estimates and scores alone: near=False")
         self.compressor, self.dim = compressor, compressor.pilot.dim
         freeze(compressor)
-        self.near_step = NearStep(survey=compressor.scores.survey, bijector=self.bijector(),
+        self.near_step = NearStep(survey=compressor.scores.survey, bijector=self.bijector,
                                   others=compressor.scores.dim - self.dim)  # fmt: skip
         self.near_step.build()
         self.built = True

@@ -19,7 +19,7 @@ class NearStep(keras.layers.Layer):
 
     Args:
         survey: `LensingSurvey`.
-        bijector: from unconstrained parameters onto parameters.
+        bijector: a function that gives the bijector from unconstrained parameters onto parameters.
         others: how many other numbers there are.
     """
 
@@ -34,7 +34,7 @@ class NearStep(keras.layers.Layer):
 
     def share(self, features):
         """Of those from `near` among universes at the estimates (batch, 1), where half of all are."""
-        theta = self.bijector.forward(features[:, : self.dim])
+        theta = self.bijector().forward(features[:, : self.dim])  # TFP is imported when it is needed
         return 1.0 - 0.5 * ops.exp(self.survey.log_weight(theta))[:, None]
 
     def adapt(self, y, features):
