@@ -20,7 +20,7 @@ from deepcosmo.zoo import store
 
 SEED = 2031
 KEPT = 2000  # draws of each map, at most: by its repeats a classifier would know a chain that rejects
-LONGEST = 4  # times as many draws as asked for, where fewer are not effective enough
+LONGER = 1, 2, 4  # times as many draws as asked for, the first that are effective enough
 
 
 def cases():
@@ -39,22 +39,20 @@ def main():
     parser.add_argument("--chains", type=int, default=2, help="side by side (default: 2)")
     parser.add_argument("--warmup", type=int, default=160, help="trajectories before these (default: 160)")
     parser.add_argument("--effective", type=int, default=0, help="effective sample size of a parameter below which "
-                        f"chains become twice as long, at most {LONGEST} times as long (default: 0)")  # fmt: skip
+                        f"chains become twice as long, at most {LONGER[-1]} times as long (default: 0)")  # fmt: skip
     arguments = parser.parse_args()
     survey, true = cases()[arguments.name]
     found = {"theta": [], "r_hat": [], "ess": []}
     warmup, scale = arguments.warmup, None
     for i, maps in enumerate(observed(survey, true, SEED)):
         sampler = FullField(survey, maps, start=true[i])
-        longer = 1
-        while True:
+        for longer in LONGER:
             chains = sampler.sample(
                 longer * arguments.draws, chains=arguments.chains, warmup=warmup, scale=scale, seed=i,
                 checkpoint=Path("runs") / f"full_field_{arguments.name}_{i}.npz",
             )  # fmt: skip
-            if longer == LONGEST or chains.ess.min() >= arguments.effective:
+            if chains.ess.min() >= arguments.effective:
                 break
-            longer *= 2
         draws = chains.theta.reshape(-1, len(survey.parameters))
         if scale is None and np.all(true == true[0]):
             warmup, scale = warmup // 4, np.cov(sampler.bijector.inverse(draws).numpy().T)

@@ -7,7 +7,7 @@ from keras import ops
 
 from deepcosmo.models.conditional import ConditionalDensity, stateless_seed
 
-__all__ = ["Committee"]
+__all__ = ["Committee", "log_mean"]
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -26,7 +26,7 @@ class Committee(ConditionalDensity):
         if len(sizes) != 1:
             raise ValueError(f"A committee needs members of one dim and context_dim, not {sorted(sizes)}.")
         ((dim, context_dim),) = sizes
-        super().__init__(**{"dim": dim, "context_dim": context_dim} | kwargs)
+        super().__init__(dim=dim, context_dim=context_dim, **kwargs)
         self.members = list(members)
         self.built = True
 
@@ -48,8 +48,7 @@ class Committee(ConditionalDensity):
         return tfd.Mixture(equal, components)
 
     def log_prob(self, y, context=None):
-        values = ops.stack([member.log_prob(y, context) for member in self.members])
-        return ops.logsumexp(values, 0) - np.log(len(self.members)).astype("float32")
+        return log_mean([member.log_prob(y, context) for member in self.members])
 
     def sample(self, n=(), context=None, *, seed):
         seeds = tf.random.split(stateless_seed(seed), len(self.members) + 1)
@@ -59,9 +58,15 @@ class Committee(ConditionalDensity):
         return tf.einsum("k...d,...k->...d", draws, tf.one_hot(chosen, len(self.members)))
 
     def get_config(self):
-        members = [keras.saving.serialize_keras_object(member) for member in self.members]
-        return {**super().get_config(), "members": members}
+        config = super().get_config()
+        del config["dim"], config["context_dim"]  # those of the members
+        return {**config, "members": [keras.saving.serialize_keras_object(member) for member in self.members]}
 
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "members": [keras.saving.deserialize_keras_object(m) for m in config["members"]]})
+
+
+def log_mean(values):
+    """ln of the mean of densities, from a list of their logarithms (...)."""
+    return tf.reduce_logsumexp(tf.stack(values), 0) - np.log(len(values))

@@ -1,5 +1,7 @@
 """Posteriors of parameters given maps: a compressor of maps, and a density behind it."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -52,9 +54,8 @@ class MapPosterior(ProbabilisticModel):
             else:
                 self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
                 self.step.build()
-        of_one = lambda: cls(dim=self.dim, context_dim=context, **(defaults | (options or {})))  # noqa: E731
-        self.density: ConditionalDensity = (of_one() if members == 1 else
-                                            Committee(members=[of_one() for _ in range(members)]))  # fmt: skip
+        one = functools.partial(cls, dim=self.dim, context_dim=context, **(defaults | (options or {})))
+        self.density: ConditionalDensity = one() if members == 1 else Committee(members=[one() for _ in range(members)])
         self.built = True
 
     def bijector(self):

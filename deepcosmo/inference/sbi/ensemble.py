@@ -6,6 +6,7 @@ import tensorflow as tf
 from deepcosmo.inference.sbi.estimators import NPE
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
+from deepcosmo.models.committee import log_mean
 from deepcosmo.models.conditional import stateless_seed
 
 __all__ = ["Ensemble"]
@@ -68,7 +69,7 @@ class Ensemble:
 
             def log_likelihood(theta, data):
                 pairs = zip(networks, data, strict=True)
-                return _log_mean([first._log_likelihood(network, theta, own) for network, own in pairs])
+                return log_mean([first._log_likelihood(network, theta, own) for network, own in pairs])
 
             self._sampler = Sampler(first.prior, first.bijector, log_likelihood)
         return self._sampler
@@ -90,8 +91,4 @@ class MixedPosterior(Posterior):
         return draws
 
     def _log_prob(self, z):
-        return _log_mean([part._log_prob(z) for part in self.parts])
-
-
-def _log_mean(values):
-    return tf.reduce_logsumexp(tf.stack(values), 0) - np.log(len(values))
+        return log_mean([part._log_prob(z) for part in self.parts])
