@@ -160,11 +160,15 @@ class MapPosterior(ProbabilisticModel):
         maps = tf.TensorSpec((None, *inner.map_shape), tf.float32, name="maps")
         theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
-        compress = lambda maps: {"summaries": self.compress(maps)}, [maps]
+        # one function for all: what it knows of the sky and of cosmology fills tens of megabytes of a graph
+        seen = tf.function(self.compress, input_signature=[maps], autograph=False)
+        compress = lambda maps: {"summaries": seen(maps)}, [maps]
+        log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_summaries(theta, seen(maps))}, [theta, maps]
+        sample = lambda maps, seed: {"theta": self.sample_of_summaries((), seen(maps), seed=seed)}, [maps, seed]
         return {
             "compress": compress,
-            "log_prob": (lambda theta, maps: {"log_prob": self.log_prob(theta, maps)}, [theta, maps]),
-            "sample": (lambda maps, seed: {"theta": self.sample((), maps, seed=seed)}, [maps, seed]),
+            "log_prob": log_prob,
+            "sample": sample,
             "serving_default": compress,
         }
 
