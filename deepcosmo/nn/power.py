@@ -7,6 +7,8 @@ from keras import ops
 __all__ = ["Power", "tempered"]
 
 _SMALLEST = 1e-3  # exponents nearer to zero count as this: the logarithm, to a relative 1e-3
+_FAR = 1e-3  # share of a column beyond its bulk, on each side
+_FACTOR = 100.0  # between numbers of one sign, beyond which ratios count, not differences
 _REACH = 3.0  # standard deviations, beyond which features grow as a logarithm only
 
 
@@ -14,9 +16,11 @@ _REACH = 3.0  # standard deviations, beyond which features grow as a logarithm o
 class Power(keras.layers.Layer):
     """Maps each of `dim` columns to zero mean, unit variance and little skewness, once `adapt` has seen data.
 
-    The transformation of Yeo & Johnson (2000, Biometrika 87, 954): a power of 1 + |x|, another one on each side of the
-    median, which is the logarithm where data are log-normal and the identity where they are normal. It is smooth and
-    invertible, its parameters are weights. Constant columns become zero.
+    The transformation of Yeo & Johnson (2000, Biometrika 87, 954): a power of 1 + |x|, another one on each side of its
+    origin, which is the logarithm where data are log-normal and the identity where they are normal. The origin is the
+    median, but zero for numbers of one sign over more than two decades, in units of a tenth of the smallest.
+    Exponents are not negative, as those would tell large values from larger ones no more. It is smooth and invertible,
+    its parameters are weights. Constant columns become zero.
     """
 
     def __init__(self, *, dim, **kwargs):
@@ -42,15 +46,17 @@ class Power(keras.layers.Layer):
         data = np.where(np.isfinite(data), data, np.nan)
         if np.isnan(data).all(0).any():
             raise ValueError(f"no finite value in columns {np.flatnonzero(np.isnan(data).all(0)).tolist()}")
-        self.origin.assign(np.nanmedian(data, 0))
-        spread = np.nanstd(data, 0)
-        varies = spread > 1e-6 * np.abs(self.origin.numpy()) + 1e-30
-        self.unit.assign(np.where(varies, spread, 1.0))
+        middle, spread = np.nanmedian(data, 0), np.nanstd(data, 0)
+        smallest, largest = np.nanquantile(np.abs(data), [_FAR, 1 - _FAR], axis=0)
+        varies = spread > 1e-6 * np.abs(middle) + 1e-30
+        ratios = ((np.nanmin(data, 0) > 0) | (np.nanmax(data, 0) < 0)) & (largest > _FACTOR * smallest)
+        self.origin.assign(np.where(ratios, 0.0, middle))
+        self.unit.assign(np.where(ratios, 0.1 * smallest, np.where(varies, spread, 1.0)))
         t = (data - self.origin.numpy()) / self.unit.numpy()
         # outliers would decide on the exponent: the bulk shall
-        bounds = np.nanquantile(t, [1e-3, 1 - 1e-3], axis=0)
+        bounds = np.nanquantile(t, [_FAR, 1 - _FAR], axis=0)
         power = PowerTransformer(standardize=False).fit(np.clip(t, *bounds)[:20000]).lambdas_
-        self.power.assign(np.where(varies, np.clip(np.nan_to_num(power, nan=1.0), -3.0, 5.0), 1.0))
+        self.power.assign(np.where(varies, np.clip(np.nan_to_num(power, nan=1.0), 0.0, 2.0), 1.0))
         y = np.asarray(self._forward(ops.convert_to_tensor(t, "float32"))[0], "float64")
         self.mean.assign(np.nanmean(y, 0))
         self.scale.assign(np.where(varies, np.maximum(np.nanstd(y, 0), 1e-6), 1.0))

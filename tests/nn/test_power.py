@@ -38,6 +38,28 @@ def test_inverse_and_slope(adapted):
     np.testing.assert_allclose(tf.math.log(tape.gradient(total, x))[:, :3], log_slope[:, :3], atol=1e-3)
 
 
+def test_ratios_count_over_decades_of_one_sign():
+    logarithm = np.random.default_rng(3).normal(size=4000)
+    data = np.exp(5.0 * logarithm)[:, None] * [1.0, -1e-3]
+    layer = Power(dim=2)
+    layer.build()
+    layer.adapt(data)
+    y = layer(data.astype("float32"))[0].numpy()
+    bulk = np.abs(logarithm) < 3
+    np.testing.assert_allclose(y[bulk], logarithm[bulk, None] * [1.0, -1.0], atol=0.15)
+
+
+def test_large_values_are_told_from_larger_ones():
+    """Counts that are zero for most: exponents that make them symmetric would be far below zero."""
+    rng = np.random.default_rng(4)
+    data = np.where(rng.uniform(size=(4000, 1)) < 0.7, 0.0, rng.poisson(rng.gamma(0.5, 100.0, (4000, 1))))
+    layer = Power(dim=1)
+    layer.build()
+    layer.adapt(data)
+    y = layer(np.array([[150.0], [200.0], [400.0]], "float32"))[0].numpy()[:, 0]
+    assert np.all(np.diff(y) > [0.3, 0.7])
+
+
 def test_far_values_stay_finite(adapted):
     layer, _ = adapted
     far = np.array([[1e8, 1e8, 1e8, 1e8], [-1e8, -1e8, -1e8, -1e8]], "float32")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi.support import unconstraining
@@ -23,6 +24,7 @@ def test_simulations_and_likelihood(task):
     # data are more probable under the parameters that made them than, on average, under others
     own = [float(task.log_likelihood(theta[i : i + 1], x[i])[0]) for i in range(50)]
     others = [float(task.log_likelihood(tf.roll(theta, 1, 0)[i : i + 1], x[i])[0]) for i in range(50)]
+    np.testing.assert_allclose(task.log_likelihood(theta, x), own, rtol=1e-4, atol=1e-3)
     assert np.all(np.isfinite(own)) and np.mean(own) > np.mean(np.maximum(others, -1e6))
     again, data = task.observation(3)
     np.testing.assert_array_equal(again, task.observation(3)[0])
@@ -63,6 +65,23 @@ def test_exact_references_are_those_of_chains(name):
     else:
         np.testing.assert_allclose(chains.mean(0), exact.mean(0), atol=0.05)
         np.testing.assert_allclose(chains.std(0), exact.std(0), rtol=0.06)
+
+
+def test_bernoulli_glm_reference_is_the_posterior():
+    """By importance weights of a normal distribution with the moments of the reference and 1.5 times their variance."""
+    task = sbi.TASKS["bernoulli_glm"]
+    _, x = task.observation(1)
+    theta = task.reference(x, 10_000, SEED)
+    wide = tfd.MultivariateNormalTriL(theta.mean(0), np.linalg.cholesky(1.5 * np.cov(theta.T)).astype("f4"))
+    draws = wide.sample(200_000, seed=[1, 2])
+    log_weight = task.log_likelihood(draws, x) + task.prior.log_prob(draws) - wide.log_prob(draws)
+    weight = tf.nn.softmax(log_weight).numpy().astype(float)
+    assert 1 / np.sum(weight**2) > 20_000
+    mean = np.average(draws, weights=weight, axis=0)
+    std = np.sqrt(np.average((draws - mean) ** 2, weights=weight, axis=0))
+    # both have some 10^4 effective draws
+    np.testing.assert_allclose((theta.mean(0) - mean) / std, 0.0, atol=0.06)
+    np.testing.assert_allclose(theta.std(0) / std, 1.0, atol=0.05)
 
 
 @pytest.mark.slow

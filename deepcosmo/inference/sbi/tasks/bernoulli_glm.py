@@ -45,4 +45,4 @@ class BernoulliGLM(Task):
     def log_likelihood(self, theta, x):
         """Up to a constant: the number of trains of spikes with these statistics."""
         logits = theta @ tf.transpose(self._stimulus)
-        return tf.linalg.matvec(theta, x) - tf.reduce_sum(tf.math.softplus(logits), -1)
+        return tf.reduce_sum(theta * x, -1) - tf.reduce_sum(tf.math.softplus(logits), -1)
