@@ -34,7 +34,7 @@ def trained():
     maps, theta = simulated(1024, 1)
     model.adapt(maps, theta)
     model.compile(keras.optimizers.Adam(2e-3))
-    model.fit(maps, theta, batch_size=64, epochs=12, verbose=0)
+    model.fit(maps, theta, batch_size=64, epochs=20, verbose=0)
     return model
 
 
@@ -43,7 +43,7 @@ def test_it_learns_the_amplitude(trained):
     maps, theta = simulated(256, 2)
     samples = trained.sample(500, maps, seed=1).numpy()
     assert samples.shape == (500, 256, 2)
-    assert samples[..., 0].min() > 0.5 and samples[..., 0].max() < 2.0
+    assert samples[..., 0].min() >= 0.5 and samples[..., 0].max() <= 2.0  # float32 rounds some onto the bounds
     relative = (samples[..., 0].mean(0) - theta[:, 0]) / theta[:, 0]
     best = 1 / np.sqrt(2 * 512)
     assert best * 0.8 < relative.std() < 1.6 * best
