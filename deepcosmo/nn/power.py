@@ -49,7 +49,8 @@ class Power(keras.layers.Layer):
         middle, spread = np.nanmedian(data, 0), np.nanstd(data, 0)
         smallest, largest = np.nanquantile(np.abs(data), [_FAR, 1 - _FAR], axis=0)
         varies = spread > 1e-6 * np.abs(middle) + 1e-30
-        ratios = ((np.nanmin(data, 0) > 0) | (np.nanmax(data, 0) < 0)) & (largest > _FACTOR * smallest)
+        one_sign = (np.nanmin(data, 0) > 0) | (np.nanmax(data, 0) < 0)
+        ratios = varies & one_sign & (largest > _FACTOR * smallest)
         self.origin.assign(np.where(ratios, 0.0, middle))
         self.unit.assign(np.where(ratios, 0.1 * smallest, np.where(varies, spread, 1.0)))
         t = (data - self.origin.numpy()) / self.unit.numpy()
