@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-__all__ = ["calibration", "comparison", "corner", "pairs", "sky_maps", "stamps"]
+__all__ = ["calibration", "comparison", "corner", "pairs", "sample_comparison", "sky_maps", "stamps"]
 
 
 def _figure(width, height, layout="constrained"):
@@ -219,6 +219,49 @@ def calibration(found, path=None, *, labels=None):
             axes.plot(levels, coverage[key], label=name)
     axes.set(xlabel="credibility", ylabel="share of truths inside", xlim=(0, 1), ylim=(0, 1))
     axes.legend(fontsize=8, frameon=False)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def sample_comparison(found, path=None, *, labels=None):
+    """Where two samples differ, and whether that is more than chance; returns the figure.
+
+    Histograms of each column; the probabilities of a classifier, whose two histograms agree if it learns nothing; the
+    discrepancy beside those of random mixtures of the two.
+
+    Args:
+        found: a `metrics.two_sample.SampleComparison`.
+        path: file to write.
+        labels: names of the columns.
+    """
+    dim = found.reference.shape[1]
+    labels = labels or [f"column {i + 1}" for i in range(dim)]
+    columns = min(dim + 2, 4)
+    rows = math.ceil((dim + 2) / columns)
+    figure = _figure(2.6 * columns, 2.3 * rows)
+    axes = [figure.add_subplot(rows, columns, i + 1) for i in range(dim + 2)]
+
+    def histograms(axes, pair, edges):
+        for values, name, color in zip(pair, ("reference", "samples"), ("0.4", "C0"), strict=True):
+            axes.hist(values, edges, density=True, histtype="step", color=color, label=name)
+
+    for i in range(dim):
+        pair = found.reference[:, i], found.samples[:, i]
+        histograms(axes[i], pair, _edges(np.concatenate(pair), 30))
+        axes[i].set_xlabel(labels[i], fontsize=9)
+    histograms(axes[dim], found.probabilities, np.linspace(0, 1, 31))
+    axes[dim].set_xlabel("classifier's probability", fontsize=9)
+    axes[dim].set_title(f"C2ST {found.c2st:.3f}", fontsize=9)
+    axes[dim + 1].hist(found.mmd_mixed, 30, color="0.85", label="mixed at random")
+    axes[dim + 1].axvline(found.mmd, color="C0", label="as they are")
+    axes[dim + 1].set_xlabel("MMD$^2$", fontsize=9)
+    axes[dim + 1].set_title(f"MMD$^2$ {found.mmd:.2g}, p = {found.p_value():.2g}", fontsize=9)
+    for one in axes:
+        one.tick_params(labelsize=7)
+        one.set_yticks([])
+    for one in (axes[0], axes[dim + 1]):
+        one.legend(fontsize=7, frameon=False)
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

@@ -7,6 +7,7 @@ __all__ = [
     "calibration",
     "comparison",
     "galaxies",
+    "lensing_posterior",
     "maps",
     "mass_maps",
     "morphology",

@@ -64,7 +64,8 @@ def full_field_metrics(model, maps, explicit, *, seed):
         seed: int.
 
     Returns:
-        List of `Metric`: C2ST, whose references are that of two halves of the explicit draws and that of normal
+        List of `Metric`: C2ST, whose references are that of every second explicit draw against the others, of which
+        there are half as many and which chains side by side make a comparison of chains, and that of normal
         distributions with their means and covariances; distances of means in standard deviations and ratios of widths,
         each the mean over maps and parameters and the largest.
     """

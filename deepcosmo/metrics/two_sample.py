@@ -6,7 +6,16 @@ import itertools
 import numpy as np
 import scipy.stats
 
-__all__ = ["TwoSample", "c2st", "classifier_accuracy", "column_tests", "mmd", "pair_tests"]
+__all__ = [
+    "SampleComparison",
+    "TwoSample",
+    "c2st",
+    "classifier_accuracy",
+    "column_tests",
+    "compared",
+    "mmd",
+    "pair_tests",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,15 +125,24 @@ def c2st(reference, samples, *, seed=0, folds=5):
     Returns:
       Accuracy: 0.5 for samples that cannot be told from the reference, 1 for those that always can.
     """
-    from sklearn.model_selection import KFold, cross_val_score
+    return _c2st(*_matrices(reference, samples), seed, folds)[0]
+
+
+def _c2st(reference, samples, seed, folds):
+    """Accuracy, and the probabilities of being one of the samples that the classifiers gave to what they had not seen,
+    (n,) and (m,)."""
+    from sklearn.model_selection import KFold
     from sklearn.neural_network import MLPClassifier
 
-    reference, samples = _matrices(reference, samples)
     x = np.concatenate([reference, samples])
     label = np.repeat([0, 1], [len(reference), len(samples)])
     width = 10 * x.shape[1]
-    network = MLPClassifier((width, width), max_iter=1000, random_state=seed)
-    return float(cross_val_score(network, x, label, cv=KFold(folds, shuffle=True, random_state=seed)).mean())
+    accuracies, probabilities = [], np.empty(len(x))
+    for train, test in KFold(folds, shuffle=True, random_state=seed).split(x):
+        network = MLPClassifier((width, width), max_iter=1000, random_state=seed).fit(x[train], label[train])
+        accuracies.append(network.score(x[test], label[test]))
+        probabilities[test] = network.predict_proba(x[test])[:, 1]
+    return float(np.mean(accuracies)), tuple(np.split(probabilities, [len(reference)]))
 
 
 def mmd(reference, samples, *, bandwidth=None):
@@ -149,6 +167,70 @@ def mmd(reference, samples, *, bandwidth=None):
         return (total - own * len(a)) / (len(a) * (len(b) - own))
 
     return float(mean(reference, reference) + mean(samples, samples) - 2 * mean(reference, samples))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleComparison:
+    """Two samples of vectors, and how well they can be told apart.
+
+    Attributes:
+      reference, samples: (n, dim) and (m, dim).
+      c2st: accuracy of a classifier, as of `c2st`.
+      probabilities: that the classifier, where it had not seen them, gave to the reference (n,) and to the samples (m,)
+        of being one of the samples: 0.5 for all if there is no difference.
+      mmd: as of `mmd`.
+      mmd_mixed: the same after the two were mixed at random, for the distribution of `mmd` without any difference.
+    """
+
+    reference: np.ndarray
+    samples: np.ndarray
+    c2st: float
+    probabilities: tuple
+    mmd: float
+    mmd_mixed: np.ndarray
+
+    def p_value(self):
+        """Of the maximum mean discrepancy: the share of random mixtures that have a larger one."""
+        return float((1 + np.sum(self.mmd_mixed >= self.mmd)) / (1 + len(self.mmd_mixed)))
+
+    def plot(self, path=None, *, labels=None):
+        """Histograms of the columns, of the classifier's probabilities and of the discrepancy; returns the figure."""
+        from deepcosmo import plots
+
+        return plots.sample_comparison(self, path, labels=labels)
+
+
+def compared(reference, samples, *, seed=0, mixtures=200, most=2000):
+    """Two samples by `c2st`, and by `mmd` with its distribution for samples that do not differ.
+
+    Args:
+      reference, samples: (n, dim) and (m, dim), best of equal length.
+      seed: of the classifier and of the mixtures.
+      mixtures: how often to mix the two at random.
+      most: rows of each that count for the discrepancy, whose kernel is a matrix of all pairs.
+
+    Returns:
+      A `SampleComparison`.
+    """
+    from scipy.spatial.distance import cdist, pdist
+
+    scaled = _matrices(reference, samples)
+    accuracy, probabilities = _c2st(*scaled, seed, 5)
+    n, m = (min(most, len(v)) for v in scaled)
+    rows = np.concatenate([v[:most] for v in scaled])
+    kernel = np.exp(-0.5 * cdist(rows, rows, "sqeuclidean") / np.median(pdist(rows[:n][:1000])) ** 2)
+    np.fill_diagonal(kernel, 0.0)
+    rng = np.random.default_rng(seed)
+    orders = [np.arange(n + m)] + [rng.permutation(n + m) for _ in range(mixtures)]
+    first = np.zeros((n + m, len(orders)))  # which rows are taken for the reference
+    for column, order in enumerate(orders):
+        first[order[:n], column] = 1.0
+    of_first = kernel @ first
+    own, cross = np.sum(first * of_first, 0), np.sum((1.0 - first) * of_first, 0)
+    other = kernel.sum() - own - 2 * cross
+    found = own / (n * (n - 1)) + other / (m * (m - 1)) - 2 * cross / (n * m)
+    return SampleComparison(reference=np.asarray(reference), samples=np.asarray(samples), c2st=accuracy,
+                            probabilities=probabilities, mmd=float(found[0]), mmd_mixed=found[1:])  # fmt: skip
 
 
 def _matrices(reference, samples):

@@ -104,8 +104,9 @@ class OneStepCompressor(keras.Model):
     """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
 
     One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
-    Cam). How long the step must be `MapPosterior` finds by `NewtonStep`, or what is fitted near our universe tells.
-    Where maps are asked for, the estimates and scores (batch, n) that `measure` makes of them will do, too.
+    Cam). `LognormalScores` are nearly so. How long the step must be `MapPosterior` finds by `NewtonStep`, or what is
+    fitted near our universe tells. Where maps are asked for, the estimates and scores (batch, n) that `measure` makes
+    of them will do, too.
 
     Args:
         pilot: what makes the estimate: a trained `MapPosterior` with density "regression" or "mdn", whose mean it is,
@@ -201,8 +202,8 @@ class OneStepCompressor(keras.Model):
 class NewtonPilot(keras.Model):
     """An estimate of parameters by a `NearStep` from another, for a second step from there.
 
-    Scores are exact at the true parameters, and approximate at an estimate. So where posteriors are narrow a score at a
-    better estimate tells more. The step fades in where a third to a half of the universes are like ours; elsewhere
+    A score tells all only at the true parameters. So where posteriors are narrow a score at a better estimate tells
+    more. The step fades in where a third to a half of the universes are like ours; elsewhere
     the estimate is the first. Polynomials of few coefficients hardly know the universes that they were fitted to better
     than others, so the second step may be trained on the same.
 

@@ -20,7 +20,7 @@ __all__ = ["MapPosterior"]
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
 class MapPosterior(ProbabilisticModel):
-    """p(theta | maps) by neural posterior estimation, with a compressor that is trained along.
+    """p(theta | maps) by neural posterior estimation, with a compressor that is trained along if it has what to train.
 
     Wherever maps are asked for, what the compressor sees of them will do, too. Where that is an estimate and a score, a
     `NewtonStep` leads to the middle of the posterior, and the density is that of what is left; so it is where
@@ -131,13 +131,14 @@ class MapPosterior(ProbabilisticModel):
         return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
 
     def log_prob(self, theta, maps):
-        """ln p(theta | maps) in nats (batch,), for theta (batch, dim)."""
+        """ln p(theta | maps) in nats (batch,), for theta (batch, dim); -inf where this is not within its bounds."""
         return self.log_prob_of_summaries(theta, self.compress(maps))
 
     def log_prob_of_summaries(self, theta, summaries):
         """As `log_prob`, for summaries (batch, n) of maps."""
         left, change, context = self._left_of(theta, summaries)
-        return self.density.log_prob(left, context) + change
+        inside = ops.all(ops.isfinite(self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))), -1)
+        return ops.where(inside, self.density.log_prob(left, context) + change, -np.inf)
 
     def sample(self, n, maps, *, seed):
         """Draws (n, batch, dim) of the posteriors given maps; `seed` is an int or int32[2]."""

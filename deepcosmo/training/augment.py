@@ -122,10 +122,18 @@ def subpixel_shift(batch, seed, *, largest=1.0, images=("clean", "image")):
     return {**batch, **moved}
 
 
-def torus_symmetries(maps, seed):
-    """Periodic maps (batch, n, n, channels), moved by whole pixels, flipped and turned, the whole batch in one way."""
+def torus_symmetries(batch, seed):
+    """Periodic maps, moved by whole pixels, flipped and turned, the whole batch in one way: the sky has no corner.
+
+    Args:
+        batch: (maps (batch, n, n, channels), ...), such as (maps, parameters).
+        seed: int32[2].
+    """
+    maps, *others = batch
     to_turn, to_move = tf.unstack(tf.random.split(seed, 2))
-    flip, transpose = tf.unstack(tf.random.stateless_uniform((2,), to_turn) < 0.5)
+    up, across, transpose = tf.unstack(tf.random.stateless_uniform((3,), to_turn) < 0.5)
     maps = tf.roll(maps, tf.random.stateless_uniform((2,), to_move, 0, maps.shape[1], tf.int32), [1, 2])
-    maps = tf.cond(flip, lambda: tf.reverse(maps, [1]), lambda: maps)
-    return tf.cond(transpose, lambda: tf.transpose(maps, (0, 2, 1, 3)), lambda: maps)
+    for flag, axis in ((up, 1), (across, 2)):
+        maps = tf.cond(flag, lambda m=maps, a=axis: tf.reverse(m, [a]), lambda m=maps: m)
+    maps = tf.cond(transpose, lambda: tf.transpose(maps, (0, 2, 1, 3)), lambda: maps)
+    return maps, *others

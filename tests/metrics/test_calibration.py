@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deepcosmo.metrics.calibration import calibration
-from deepcosmo.metrics.two_sample import c2st, mmd
+from deepcosmo.metrics.two_sample import c2st, compared, mmd
 
 DATA, DRAWS = 800, 200
 
@@ -60,6 +60,22 @@ def test_c2st_and_mmd_tell_samples_apart():
     assert abs(mmd(reference, same)) < 2e-3 < 0.05 < mmd(reference, other)
     with pytest.raises(ValueError, match=r"got \(1000, 2\) and \(1000, 1\)"):
         c2st(reference, same[:, :1])
+
+
+def test_comparison_of_samples(tmp_path):
+    rng = np.random.default_rng(7)
+    reference, same = rng.normal(size=(2, 600, 2))
+    other = same @ np.linalg.cholesky([[1.0, 0.5], [0.5, 1.0]]).T
+    found, alike = compared(reference, other), compared(reference, same)
+    assert found.c2st == c2st(reference, other)
+    assert found.mmd == pytest.approx(mmd(reference, other), rel=1e-9)
+    right = [p < 0.5 if i == 0 else p > 0.5 for i, p in enumerate(found.probabilities)]
+    assert np.mean(right) == pytest.approx(found.c2st, abs=1e-9)  # five parts of equal size
+    assert found.p_value() < 0.01 < alike.p_value()
+    # random mixtures do not differ: zero on average, to 5 of their errors
+    assert abs(found.mmd_mixed.mean()) < 5 * found.mmd_mixed.std() / np.sqrt(200)
+    figure = found.plot(tmp_path / "compared.png", labels=["a", "b"])
+    assert len(figure.axes) == 4 and (tmp_path / "compared.png").stat().st_size > 5000
 
 
 def test_mmd_is_that_of_the_formula():

@@ -60,6 +60,9 @@ def test_density_is_that_of_the_distribution(trained):
     summaries = np.repeat(trained.compress(maps[:1]), len(flat), 0)
     density = np.exp(trained.log_prob_of_summaries(flat, summaries))
     assert density.sum() * (1.498 / 199) * (12 / 119) == pytest.approx(1.0, abs=0.02)
+    edges = np.array([[0.4, 0.0], [0.5, 0.0], [1.0, 0.0], [2.0, 0.0], [2.1, 0.0]], "float32")
+    found = trained.log_prob_of_summaries(edges, summaries[:5]).numpy()
+    assert np.isfinite(found[2]) and np.all(found[[0, 1, 3, 4]] == -np.inf)
 
 
 def test_turned_maps_have_the_same_posterior(trained):

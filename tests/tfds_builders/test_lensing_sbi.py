@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from deepcosmo.nn.field_statistics import FieldStatistics
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from tfds_builders import LensingSBIConfig
-from tfds_builders.lensing_sbi import reading
+from tfds_builders.lensing_sbi import lensing_sbi_dataset_builder, reading
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
 PLAIN = LensingSBIConfig(name="tiny", survey="lsst_y10_small", **SIZES)
@@ -105,6 +105,30 @@ def test_two_builds_are_the_same(builder, tmp_path):
     other.download_and_prepare()
     first, second = (examples(b.as_dataset(split="validation")) for b in (builder, other))
     assert all(np.array_equal(first[n]["kappa"], second[n]["kappa"]) for n in first)
+
+
+def test_beam_makes_the_same(builder, tmp_path):
+    import apache_beam as beam
+
+    options = beam.options.pipeline_options.PipelineOptions(["--runner=DirectRunner"])
+    other = tfds.builder("lensing_sbi", config=PLAIN, data_dir=tmp_path)
+    other.download_and_prepare(download_config=tfds.download.DownloadConfig(beam_options=options))
+    for split in SIZES:
+        first, second = (examples(b.as_dataset(split=split)) for b in (builder, other))
+        assert set(first) == set(second)
+        assert all(np.array_equal(first[n]["kappa"], second[n]["kappa"]) for n in first)
+
+
+def test_universes_without_maps_are_counted(monkeypatch):
+    def simulator(*_):
+        kappa = np.zeros((16, 2, 2, 1), "float32")
+        kappa[3, 0, 1], kappa[7, 1, 1] = np.nan, np.inf
+        return lambda _: {"theta": tf.reshape(tf.range(32.0), (16, 2)), "kappa": tf.constant(kappa)}
+
+    monkeypatch.setattr(lensing_sbi_dataset_builder, "_simulator", simulator)
+    with pytest.warns(UserWarning, match=r"train: 2 of the 16 universes from number 32 on .* left out: \[\[6.0, 7.0\]"):
+        made = dict(lensing_sbi_dataset_builder._examples(("train", 2), PLAIN))
+    assert list(made) == [f"{n:07d}" for n in range(32, 48) if n not in (35, 39)]
 
 
 def test_scores(folder):

@@ -28,6 +28,27 @@ def test_turned_stamps_are_turned_galaxies_through_turned_psfs(batch):
     assert len(seen) == 8
 
 
+def test_maps_of_the_torus_keep_their_neighbours():
+    """Of maps that count their pixels: all 8 orientations occur, and moves by any number of pixels."""
+    count = np.arange(12.0 * 12.0).reshape(1, 12, 12, 1)
+    maps, theta = np.concatenate([count, -count]).repeat(2, -1).astype("float32"), np.arange(2.0)
+    seen, first = set(), set()
+    for i in range(48):
+        moved, same = augment.torus_symmetries((maps, theta), tf.constant([0, i]))
+        np.testing.assert_array_equal(same, theta)
+        np.testing.assert_array_equal(moved[1], -moved[0])
+        one = moved[0, ..., 0].numpy()
+        place = [tuple(int(v[0]) for v in np.where(one == value)) for value in (0, 12, 1)]  # a pixel, below it, beside
+        down, beside = (tuple(np.mod(np.subtract(place[j], place[0]) + 6, 12) - 6) for j in (1, 2))
+        assert sorted(map(abs, down)) == sorted(map(abs, beside)) == [0, 1] and np.dot(down, beside) == 0
+        np.testing.assert_array_equal(np.sort(one, None), np.sort(count, None))
+        spectra = [np.sort(np.abs(np.fft.fft2(v)), None) for v in (one, count[0, ..., 0])]
+        np.testing.assert_allclose(*spectra, atol=1e-2)
+        seen.add((down, beside))
+        first.add(place[0])
+    assert len(seen) == 8 and len(first) > 30
+
+
 def test_observe_reaches_the_signal_to_noise_ratio_that_it_promises(batch):
     own = augment.signal_to_noise(batch["clean"], batch["noise_std"]).numpy()
     power = acs_noise_power()

@@ -199,8 +199,10 @@ def _examples(batch, config):
     arrays = simulate(tf.constant([SPLITS.index(split), i]))
     arrays = {name: value.numpy() for name, value in arrays.items()}
     good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
-    for theta in arrays["theta"][~good]:
-        warnings.warn(f"{split}: no map of the universe {theta}: NaN or infinite, and left out", stacklevel=1)
+    if not good.all():
+        bad = arrays["theta"][~good].tolist()
+        warnings.warn(f"{split}: {len(bad)} of the {BATCH} universes from number {BATCH * i} on have maps with NaN or "
+                      f"infinite values, and are left out: {bad}", stacklevel=1)
     for j in np.flatnonzero(good):
         place = BATCH * i + int(j)
         example = {name: value[j] for name, value in arrays.items()}

@@ -14,7 +14,7 @@ import tensorflow as tf
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
-from deepcosmo.inference.sbi.support import unconstrained, unconstraining
+from deepcosmo.inference.sbi.support import interior, unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.atomic import Atomic
 from deepcosmo.models.prepared import DENSITIES, PreparedDensity
@@ -58,7 +58,8 @@ class Estimator(abc.ABC):
             x: data (n, ...) of these parameters: vectors, or arrays whose last axis are channels, with a compressor.
             scores: gradients in theta of ln p(x, latent variables | theta) (n, dim), of a differentiable simulator: the
                 logarithm of the density is trained to have the right slope, too, so that fewer simulations do.
-            seed: int; same seed, same network.
+            seed: int; same seed, same network. It seeds the generators of Python, NumPy and TensorFlow, too, as
+                `keras.utils.set_random_seed` does.
             invalid: what to do with NaN and infinite values: "raise", "drop", or "gaps" where NaN means "not measured".
             settings: fields of `Training`, such as `batch_size`, `patience`, `validation`, `strategy`, `progress`.
 
@@ -74,6 +75,9 @@ class Estimator(abc.ABC):
         self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
         self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
         compressed = self._compressed(x)
+        lost = ~np.isfinite(compressed.reshape(len(x), -1)).all(1)
+        if lost.any() and compressed is not x:
+            raise ValueError(f"the compressor makes NaN or infinite summaries of {lost.sum()} of {len(x)} simulations")
         self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
         self._adapt_typical(x)
         self._sampler = None  # of the network before
@@ -121,7 +125,15 @@ class Estimator(abc.ABC):
         x = np.asarray(x, "float32")
         if x.shape[1:] != self._x_shape:
             raise ValueError(f"data must have the shape (m, {', '.join(map(str, self._x_shape))}); got {x.shape}")
+        bad = self._unlike(x)
+        if bad.any():
+            raise ValueError(f"{bad.sum()} of {len(x)} data hold NaN or infinite values, and the simulations did not")
         return self._compressed(x)
+
+    def _unlike(self, x):
+        """Which data (m, ...) hold values (m,) that no simulation can have held."""
+        values = x.reshape(len(x), -1)
+        return np.isinf(values).any(1) | (np.isnan(values).any(1) & (not self._gaps))
 
     def _observed(self, x):
         """One observation (1, ...), checked and compressed."""
@@ -131,9 +143,9 @@ class Estimator(abc.ABC):
             x = x[0]
         if x.shape != self._x_shape:
             raise ValueError(f"the observation must have the shape {self._x_shape} of a simulation; got {x.shape}")
-        if np.isinf(x).any() or (np.isnan(x).any() and not self._gaps):
-            raise ValueError("the observation holds NaN or infinite values, and the simulations did not")
         x = x[None]
+        if self._unlike(x).any():
+            raise ValueError("the observation holds NaN or infinite values, and the simulations did not")
         distance = float(self._distances(x)[0])
         if distance > self._typical["largest"]:
             warnings.warn(
@@ -239,11 +251,13 @@ class NPE(_OfFeatures):
         return self.bijector.forward(self.network.sample_of_features(n, features, seed=seed)).numpy()
 
     def log_prob(self, theta, x):
-        """ln p(theta_i | x_i) in nats (m,), for theta (m, dim) and x (m, ...)."""
-        theta = tf.convert_to_tensor(theta, tf.float32)
+        """ln p(theta_i | x_i) in nats (m,), for theta (m, dim) and x (m, ...); -inf outside of the prior and on its
+        bounds."""
         features = self.network(self._several(x))
-        change = self.bijector.inverse_log_det_jacobian(theta, event_ndims=1)
-        return (self.network.log_prob_of_features(self.bijector.inverse(theta), features) + change).numpy()
+        inside, z = interior(self.prior, self.bijector, tf.convert_to_tensor(theta, tf.float32))
+        value = self.network.log_prob_of_features(z, features)
+        value -= self.bijector.forward_log_det_jacobian(z, event_ndims=1)
+        return tf.where(inside, value, -np.inf).numpy()
 
 
 class APT(NPE):
@@ -303,9 +317,8 @@ class NRE(_OfFeatures, _OfLikelihood):
     """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
 
     Scores add their squared error to its cross-entropy, as CASCAL does to that of two hypotheses (Brehmer et al. 2018,
-    arXiv:1805.00020); ALICES (Stoye et al. 2018, arXiv:1808.00973) would need joint likelihood ratios, too. They spare
-    fewer simulations than those of NLE and NPE do. Arguments as of `Estimator`, without `density`; `options` are those
-    of `RatioEstimator`.
+    arXiv:1805.00020); ALICES (Stoye et al. 2018, arXiv:1808.00973) would need joint likelihood ratios, too. Arguments
+    as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
     """
 
     def __init__(self, prior, *, compressor=None, options=None):

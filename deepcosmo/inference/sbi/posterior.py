@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from deepcosmo.inference.sbi.support import interior
+
 __all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
 
 
@@ -29,13 +31,11 @@ class Posterior(abc.ABC):
         """ln of the density of theta(z) (n,), z being unconstrained (n, dim)."""
 
     def log_prob(self, theta):
-        """ln p(theta | x) in nats (...), for theta (..., dim); -inf outside of the prior."""
+        """ln p(theta | x) in nats (...), for theta (..., dim); -inf outside of the prior and on its bounds."""
         theta = tf.convert_to_tensor(theta, tf.float32)
         if theta.shape[-1] != self.dim:
             raise ValueError(f"theta must have shape (..., {self.dim}); got {tuple(theta.shape)}")
-        rows = tf.reshape(theta, [-1, self.dim])
-        inside = tf.math.is_finite(self.prior.log_prob(rows))
-        z = self.bijector.inverse(tf.where(inside[:, None], rows, self.bijector.forward(tf.zeros([1, self.dim]))))
+        inside, z = interior(self.prior, self.bijector, tf.reshape(theta, [-1, self.dim]))
         return np.reshape(tf.where(inside, self._log_prob(z), -np.inf), theta.shape[:-1])
 
     def map(self, *, seed=0):

@@ -42,11 +42,17 @@ def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_p
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if rounds < 1 or simulations_per_round < 20:
         raise ValueError(f"need rounds >= 1 and simulations_per_round >= 20; got {rounds} and {simulations_per_round}")
+    x_obs = np.asarray(x_obs, "float32")
+    if np.isinf(x_obs).any() or (np.isnan(x_obs).any() and (settings or {}).get("invalid") != "gaps"):
+        raise ValueError('x_obs holds NaN or infinite values; NaN may mean "not measured" with '
+                         'settings={"invalid": "gaps"}')
     theta, x, proposal = [], [], prior
     for i in range(rounds):
         to_draw, to_simulate = tf.unstack(tf.random.split(tf.random.fold_in(stateless_seed(seed), i), 2))
         theta.append(np.asarray(proposal.sample(simulations_per_round, seed=to_draw)))
         x.append(np.asarray(simulator(theta[-1], to_simulate)))
+        if x_obs.shape not in (x[0].shape[1:], (1, *x[0].shape[1:])):
+            raise ValueError(f"x_obs must have the shape {x[0].shape[1:]} of a simulation; got {x_obs.shape}")
         rows = np.concatenate(theta), np.concatenate(x)
         if isinstance(proposal, Truncated):  # proposals of all rounds were proportional to the prior in there
             rows = [v[proposal.contains(rows[0]).numpy()] for v in rows]

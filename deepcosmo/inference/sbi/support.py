@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-__all__ = ["unconstrained", "unconstraining"]
+__all__ = ["interior", "unconstrained", "unconstraining"]
 
 DRAWS = 256  # of the prior, on which its bijector must prove itself
 
@@ -39,6 +39,16 @@ def unconstrained(bijector, theta):
     z = bijector.inverse(theta).numpy()
     inner = np.where(np.isinf(z), np.nan, z)
     return np.clip(z, np.nanmin(inner, 0), np.nanmax(inner, 0))
+
+
+def interior(prior, bijector, theta):
+    """Which parameters (n, dim) are possible (n,), and real vectors (n, dim) of these; zeros for the others.
+
+    Bounds do not count: they are infinitely far for the bijector, and no set of parameters that has a probability.
+    """
+    z = bijector.inverse(theta)
+    inside = tf.math.is_finite(prior.log_prob(theta)) & tf.reduce_all(tf.math.is_finite(z), -1)
+    return inside, tf.where(inside[:, None], z, tf.zeros_like(z))
 
 
 def _maps(bijector, draws):

@@ -151,7 +151,9 @@ def train(model, x, y, *, settings, seed, jit_compile):
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=decay, clipnorm=5.0, use_ema=True,
                                            ema_momentum=settings.ema)
         optimizer.exclude_from_weight_decay(var_names=["bias"])
-        network.compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=steps)
+        # TensorFlow cannot put the loop over steps into the graph of several replicas
+        at_once = steps if strategy.num_replicas_in_sync == 1 else 1
+        network.compile(optimizer=optimizer, jit_compile=jit_compile, steps_per_execution=at_once)
         optimizer.build(network.trainable_variables)
     state, history = State(recipe={}), []
     with tqdm.tqdm(disable=not settings.progress, desc="training", unit=" epochs") as bar:

@@ -103,6 +103,10 @@ def test_same_seed_same_compressor():
 
 def test_errors():
     theta, x = simulate(200, 1)
+    root = keras.Sequential([keras.Input((6,)), keras.layers.Lambda(lambda v: keras.ops.sqrt(v + 2.0))])
+    lost = np.any(x < -2, 1).sum()
+    with pytest.raises(ValueError, match=f"NaN or infinite summaries of {lost} of 200 simulations"):
+        sbi.NPE(PRIOR, compressor=root).fit(theta, x)
     with pytest.raises(ValueError, match="loss must be one of vmim, mse, mae, gaussian; got 'mape'"):
         sbi.train_compressor(network(), theta, x, PRIOR, loss="mape")
     with pytest.raises(ValueError, match="199 parameters and 200 data"):

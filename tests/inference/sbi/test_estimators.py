@@ -51,6 +51,14 @@ def test_npe_finds_the_posterior(npe, x):
     assert posterior.log_prob(best) >= np.log(density.max()) - 1e-3
 
 
+def test_densities_outside_of_the_prior_and_on_its_bounds(npe):
+    theta, x = np.array([[-0.1], [0.0], [0.5], [1.0], [1.1]], "float32"), np.tile([0.5, 0.0], (5, 1))
+    found = npe.log_prob(theta, x)
+    np.testing.assert_array_equal(found, npe.posterior(x[0]).log_prob(theta))
+    np.testing.assert_array_equal(np.isfinite(found), [False, False, True, False, False])
+    assert np.all(found[[0, 1, 3, 4]] == -np.inf)
+
+
 def test_npe_is_calibrated(npe):
     theta, x = Line.simulate(500, seed=9)
     samples = npe.sample(200, x, seed=3)
@@ -135,6 +143,10 @@ def test_bad_simulations():
         estimator.posterior(np.zeros(3))
     with pytest.raises(ValueError, match="the observation holds NaN"):
         estimator.posterior(np.array([np.nan, 0.0]))
+    with pytest.raises(ValueError, match="1 of 3 data hold NaN"):
+        estimator.sample(5, np.array([[0.0, 0.0], [np.nan, 0.0], [0.5, 0.0]]), seed=0)
+    with pytest.raises(ValueError, match="1 of 2 data hold NaN"):
+        estimator.log_prob(theta[:2], np.array([[0.0, 0.0], [0.5, np.inf]]))
 
 
 @pytest.mark.parametrize("kind", [sbi.NPE, APT])

@@ -56,3 +56,8 @@ def test_errors():
         sbi.sequential(Simulator(), PRIOR, X, method="ABC")
     with pytest.raises(ValueError, match="got 0 and 1000"):
         sbi.sequential(Simulator(), PRIOR, X, rounds=0)
+    simulator = Simulator()
+    for wrong, match in (([0.4, np.nan], "x_obs holds NaN"), ([0.4, 0.9, 0.1], r"shape \(2,\) .* got \(3,\)")):
+        with pytest.raises(ValueError, match=match):
+            sbi.sequential(simulator, PRIOR, np.array(wrong))
+    assert len(simulator.theta) == 1  # the shape is known after the first round of simulations

@@ -45,7 +45,7 @@ class Task(abc.ABC):
         return self.distribution(theta).log_prob(x)
 
     def reference(self, x, n, seed):
-        """Draws (n, dim) of the posterior given x (data_dim,), exact or by long Monte Carlo chains."""
+        """Draws (n, dim) of the posterior given x (data_dim,), exact or by `mcmc.Sampler` on the exact likelihood."""
         return self._by_chains(self.prior, x, n, seed)
 
     def _by_chains(self, prior, x, n, seed):
