@@ -3,9 +3,9 @@
     python -m tests.benchmarks.sbi --simulations 1000 10000 --tasks two_moons slcp
 
 All with defaults, and beside them the package sbi with its own (`--peer nsf`, `--peer maf`) where it is installed:
-`pip install sbi` with PyTorch. Published values are those of NPE and NLE in Lueckmann et al. 2021 (arXiv:2101.04653),
-at 1e3, 1e4 and 1e5 simulations; observations are draws of the same tasks, not those of the paper. The loss is
--ln q(theta | x) of new simulations; of NLE and NRE it is that of the simulations that chose the best weights.
+`pip install sbi` with PyTorch, on as many cores. Published values are those of NPE and NLE in Lueckmann et al. 2021
+(arXiv:2101.04653), at 1e3, 1e4 and 1e5 simulations; observations are draws of the same tasks, not those of the paper.
+The loss is -ln q(theta | x) of new simulations; of NLE and NRE that of the simulations that chose the best weights.
 """
 
 import argparse
@@ -63,6 +63,8 @@ class Peer:
         import torch
         from sbi.inference import NPE
 
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(cores)  # OMP_NUM_THREADS is for scikit-learn
         torch.manual_seed(seed)
         self.tensor = lambda v: torch.tensor(np.asarray(v, "float32"))
         inference = NPE(_torch_prior(task.prior), density_estimator=density, show_progress_bars=False)

@@ -59,6 +59,12 @@ def test_densities_outside_of_the_prior_and_on_its_bounds(npe):
     assert np.all(found[[0, 1, 3, 4]] == -np.inf)
 
 
+def test_corner_plot(npe, tmp_path):
+    figure = npe.posterior(np.array([0.5, 0.0])).corner(tmp_path / "corner.png", truth=[0.5], labels=["theta"])
+    assert [axes.get_xlabel() for axes in figure.axes] == ["theta"]
+    assert (tmp_path / "corner.png").stat().st_size > 2000
+
+
 def test_npe_is_calibrated(npe):
     theta, x = Line.simulate(500, seed=9)
     samples = npe.sample(200, x, seed=3)
