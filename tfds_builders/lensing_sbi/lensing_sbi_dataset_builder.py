@@ -71,7 +71,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", train=60_000,
                          version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Three times the universes."},
                          description="64 x 64 pixels, two parameters."),
-        LensingSBIConfig(name="lsst_y10_small_more", survey="lsst_y10_small", train=60_000, first=80_000,
+        LensingSBIConfig(name="lsst_y10_small_more", survey="lsst_y10_small", train=120_000, first=80_000,
                          description="As lsst_y10_small, with other training universes."),
         LensingSBIConfig(name="lsst_y10_near", near=True, train=40_000, first=40_000,
                          description="As lsst_y10, every second training universe like ours."),

@@ -171,8 +171,8 @@ RECIPE = Recipe(
     "and redshift distributions and shear calibration are known perfectly. A posterior of real data from it "
     "would be wrong. The prior is part of the answer: omega_c N(0.2664, 0.2) > 0, omega_b N(0.0492, 0.006), "
     "sigma_8 N(0.831, 0.14), h_0 N(0.6727, 0.063), n_s N(0.9645, 0.08), w_0 N(-1, 0.9) in [-2, -0.3]; omega_b "
-    "and h_0 are hardly measured beyond it. The flows are likelihood-free, what they see is not: the scores are those of "
-    "an approximation to the likelihood of this very simulator, and another simulator would need its own. It is near, "
+    "and h_0 are hardly measured beyond it. The flows are likelihood-free, what they see is not: the scores are those "
+    "of an approximation to the likelihood of this very simulator, and another one would need its own. It is near, "
     "but not at, what the maps tell: on four maps at the fiducial cosmology that FullField has sampled, a classifier "
     "that sees 1,500 draws of either tells the two apart with an accuracy of 0.56 on average and 0.59 at most, more "
     "draws might raise it; it does with 0.58 for normal distributions with the sampler's own means and "
@@ -186,7 +186,7 @@ RECIPE = Recipe(
     "scores of the maps, which are measured before the training, take three hours of one core.",
     licence="MIT",
     citation="Jeffrey, Alsing & Lanusse 2021 (arXiv:2009.08459) for the loss, Komatsu, Spergel & Wandelt 2005 "
-    "(astro-ph/0305189) for the idea behind its statistics, Alsing & Wandelt 2018 (arXiv:1712.00012) for the score as a "
-    "summary, Lanzieri et al. 2024 (arXiv:2407.10877) "
-    "and Zeghal et al. 2024 (arXiv:2409.17975) for the problem, which is that of their package sbi_lens (MIT).",
+    "(astro-ph/0305189) for the idea behind its statistics, Alsing & Wandelt 2018 (arXiv:1712.00012) for the score as "
+    "a summary, Lanzieri et al. 2024 (arXiv:2407.10877) and Zeghal et al. 2024 (arXiv:2409.17975) "
+    "for the problem, which is that of their package sbi_lens (MIT).",
 )
