@@ -161,21 +161,31 @@ def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
 
 
 def corner(samples, path=None, *, truth=None, labels=None):
-    """A corner plot of draws (n, dim), by the package `corner`; returns the figure, and writes it to `path`.
+    """A corner plot of draws, by the package `corner`; returns the figure, and writes it to `path`.
 
     Args:
+        samples: draws (n, dim), or some to compare, a dict name -> (n, dim).
         truth: parameters (dim,) to mark.
         labels: names of the columns.
     """
     import corner
 
-    samples = np.asarray(samples)
-    if samples.ndim != 2:
-        raise ValueError(f"samples must have shape (n, dim); got {samples.shape}")
-    size = 1.2 + 1.8 * samples.shape[1]
+    named = samples if isinstance(samples, dict) else {"": samples}
+    named = {name: np.asarray(draws) for name, draws in named.items()}
+    shapes = [draws.shape for draws in named.values()]
+    if not all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes):
+        raise ValueError(f"samples must have shape (n, dim); got {', '.join(map(str, shapes))}")
+    size = 1.2 + 1.8 * shapes[0][1]
     figure = _figure(size, size, layout=None)  # corner places its axes itself
-    corner.corner(samples, fig=figure, truths=truth, labels=labels, levels=(0.68, 0.95), smooth=1.0, color="C0",
-                  truth_color="C3", plot_datapoints=False, fill_contours=True)  # fmt: skip
+    together, alone = np.concatenate(list(named.values())), len(named) == 1
+    ranges = None if alone else [tuple(_edges(column, 1)) for column in together.T]
+    for i, draws in enumerate(named.values()):
+        corner.corner(draws, fig=figure, range=ranges, truths=truth, labels=labels, levels=(0.68, 0.95), smooth=1.0,
+                      color=f"C{i}", truth_color="C3" if alone else "k", plot_datapoints=False, plot_density=alone,
+                      fill_contours=alone, no_fill_contours=not alone, hist_kwargs={"density": True})  # fmt: skip
+    if not alone:
+        figure.legend([figure.axes[0].plot([], [], color=f"C{i}")[0] for i in range(len(named))], list(named),
+                      loc="upper right", fontsize=12, frameon=False)  # fmt: skip
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

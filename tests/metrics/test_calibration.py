@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from deepcosmo import plots
 from deepcosmo.metrics.calibration import calibration
 from deepcosmo.metrics.two_sample import c2st, compared, mmd
 
@@ -76,6 +77,18 @@ def test_comparison_of_samples(tmp_path):
     assert abs(found.mmd_mixed.mean()) < 5 * found.mmd_mixed.std() / np.sqrt(200)
     figure = found.plot(tmp_path / "compared.png", labels=["a", "b"])
     assert len(figure.axes) == 4 and (tmp_path / "compared.png").stat().st_size > 5000
+
+
+def test_corner_plot_of_several(tmp_path):
+    rng = np.random.default_rng(8)
+    named = {"one": rng.normal(size=(500, 2)), "other": rng.normal(1.0, 1.0, (300, 2))}
+    figure = plots.corner(named, tmp_path / "corner.png", truth=[0.0, 1.0], labels=["a", "b"])
+    assert (tmp_path / "corner.png").stat().st_size > 5000
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "other"]
+    low, high = figure.axes[0].get_xlim()  # holds both
+    assert low < np.quantile(named["one"][:, 0], 0.05) and high > np.quantile(named["other"][:, 0], 0.95)
+    with pytest.raises(ValueError, match=r"got \(500, 2\), \(300, 1\)"):
+        plots.corner({"one": named["one"], "other": named["other"][:, :1]})
 
 
 def test_mmd_is_that_of_the_formula():

@@ -44,7 +44,7 @@ def unconstrained(bijector, theta):
 def interior(prior, bijector, theta):
     """Which parameters (n, dim) are possible (n,), and real vectors (n, dim) of these; zeros for the others.
 
-    Bounds do not count: they are infinitely far for the bijector, and no set of parameters that has a probability.
+    Bounds count as outside: for the bijector they are infinitely far away, and no draw but a rounded one lies there.
     """
     z = bijector.inverse(theta)
     inside = tf.math.is_finite(prior.log_prob(theta)) & tf.reduce_all(tf.math.is_finite(z), -1)
