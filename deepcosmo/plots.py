@@ -179,10 +179,15 @@ def corner(samples, path=None, *, truth=None, labels=None):
     figure = _figure(size, size, layout=None)  # corner places its axes itself
     together, alone = np.concatenate(list(named.values())), len(named) == 1
     ranges = None if alone else [tuple(_edges(column, 1)) for column in together.T]
+    marked = "C3" if alone else "k"
+    single = together.shape[1] == 1  # the package cannot mark the truth of a single column
     for i, draws in enumerate(named.values()):
-        corner.corner(draws, fig=figure, range=ranges, truths=truth, labels=labels, levels=(0.68, 0.95), smooth=1.0,
-                      color=f"C{i}", truth_color="C3" if alone else "k", plot_datapoints=False, plot_density=alone,
-                      fill_contours=alone, no_fill_contours=not alone, hist_kwargs={"density": True})  # fmt: skip
+        corner.corner(draws, fig=figure, range=ranges, truths=None if single else truth, labels=labels,
+                      levels=(0.68, 0.95), smooth=1.0, color=f"C{i}", truth_color=marked, plot_datapoints=False,
+                      plot_density=alone, fill_contours=alone, no_fill_contours=not alone,
+                      hist_kwargs={"density": True})  # fmt: skip
+    if single and truth is not None:
+        figure.axes[0].axvline(truth[0], color=marked)
     if not alone:
         figure.legend([figure.axes[0].plot([], [], color=f"C{i}")[0] for i in range(len(named))], list(named),
                       loc="upper right", fontsize=12, frameon=False)  # fmt: skip

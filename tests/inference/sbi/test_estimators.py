@@ -62,6 +62,7 @@ def test_densities_outside_of_the_prior_and_on_its_bounds(npe):
 def test_corner_plot(npe, tmp_path):
     figure = npe.posterior(np.array([0.5, 0.0])).corner(tmp_path / "corner.png", truth=[0.5], labels=["theta"])
     assert [axes.get_xlabel() for axes in figure.axes] == ["theta"]
+    assert [list(line.get_xdata()) for line in figure.axes[0].lines] == [[0.5, 0.5]]  # the truth
     assert (tmp_path / "corner.png").stat().st_size > 2000
 
 
