@@ -14,8 +14,7 @@ import numpy as np
 
 from deepcosmo import plots, zoo
 from deepcosmo.inference.power_spectrum import PowerSpectrum
-from deepcosmo.metrics.calibration import calibration
-from deepcosmo.metrics.lensing_posterior import observed
+from deepcosmo.metrics.lensing_posterior import calibration_of_summaries, observed
 from deepcosmo.models.map_compressor import in_batches
 from deepcosmo.training.recipe import load_recipe
 from deepcosmo.zoo import publishing
@@ -26,7 +25,7 @@ TESTED = {  # what the compressor sees of the test maps, by a recipe's own funct
 }
 SYMBOLS = {"omega_c": r"$\Omega_c$", "omega_b": r"$\Omega_b$", "sigma_8": r"$\sigma_8$", "h_0": "$h$", "n_s": "$n_s$",
            "w_0": "$w_0$"}  # fmt: skip
-DRAWS, SEED = 500, 1
+SEED = 1
 
 
 def one_map(path, model, survey, stored, labels):
@@ -43,11 +42,7 @@ def one_map(path, model, survey, stored, labels):
 
 def calibrated(path, model, batches, labels):
     found, theta = (np.concatenate(v) for v in zip(*batches.batch(256).as_numpy_iterator(), strict=True))
-    summaries = in_batches(model.compress, found)
-    samples = model.sample_of_summaries(DRAWS, summaries, seed=SEED).numpy()
-    truth = model.log_prob_of_summaries(theta, summaries).numpy()
-    drawn = np.stack([model.log_prob_of_summaries(draw, summaries).numpy() for draw in samples])
-    calibration(theta, samples, log_prob=(truth, drawn), seed=SEED).plot(path, labels=labels)
+    calibration_of_summaries(model, theta, in_batches(model.compress, found), seed=SEED)[0].plot(path, labels=labels)
 
 
 def main():

@@ -10,6 +10,7 @@ from deepcosmo.models.map_compressor import in_batches
 from deepcosmo.training import Metric
 
 __all__ = [
+    "calibration_of_summaries",
     "fiducial_maps",
     "figure_of_merit",
     "full_field_metrics",
@@ -52,6 +53,15 @@ def _s_8(survey, samples):
     """S_8 = sigma_8 sqrt(Omega_m / 0.3) of parameters (..., n)."""
     cosmology = survey.cosmology(samples)
     return (cosmology.sigma_8 * np.sqrt((cosmology.omega_c + cosmology.omega_b) / 0.3)).numpy()
+
+
+def calibration_of_summaries(model, theta, summaries, *, seed):
+    """The `Calibration` of a `MapPosterior` on summaries (m, n) of maps and their parameters (m, dim), and the
+    log-densities of these (m,)."""
+    samples = model.sample_of_summaries(_DRAWS, summaries, seed=seed).numpy()
+    truth = model.log_prob_of_summaries(theta, summaries).numpy()
+    drawn = np.stack([model.log_prob_of_summaries(draw, summaries).numpy() for draw in samples])
+    return calibration(theta, samples, log_prob=(truth, drawn), seed=seed), truth
 
 
 def full_field_metrics(model, maps, explicit, *, seed):
@@ -119,10 +129,7 @@ def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, 
         theta.append(np.asarray(true))
         summaries.append(model.compress(maps).numpy())
     theta, summaries = np.concatenate(theta), np.concatenate(summaries)
-    samples = model.sample_of_summaries(_DRAWS, summaries, seed=seed).numpy()
-    truth = model.log_prob_of_summaries(theta, summaries).numpy()
-    drawn = np.stack([model.log_prob_of_summaries(draw, summaries).numpy() for draw in samples])
-    found = calibration(theta, samples, log_prob=(truth, drawn), seed=seed)
+    found, truth = calibration_of_summaries(model, theta, summaries, seed=seed)
     p_values, covered = found.p_values(), found.coverage([0.68, 0.95])
 
     fiducial = fiducial_maps(survey, _FIDUCIAL, seed)

@@ -155,10 +155,10 @@ def mmd(reference, samples, *, bandwidth=None):
     Returns:
       MMD^2: 0 on average for samples of the same distribution, slightly negative in half of the cases.
     """
-    from scipy.spatial.distance import cdist, pdist
+    from scipy.spatial.distance import cdist
 
     reference, samples = _matrices(reference, samples)
-    bandwidth = bandwidth or np.median(pdist(reference[:1000]))
+    bandwidth = bandwidth or _median_distance(reference)
 
     def mean(a, b):
         parts = np.split(a, range(1000, len(a), 1000))  # matrices of moderate size
@@ -167,6 +167,12 @@ def mmd(reference, samples, *, bandwidth=None):
         return (total - own * len(a)) / (len(a) * (len(b) - own))
 
     return float(mean(reference, reference) + mean(samples, samples) - 2 * mean(reference, samples))
+
+
+def _median_distance(x):
+    from scipy.spatial.distance import pdist
+
+    return np.median(pdist(x[:1000]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,13 +218,13 @@ def compared(reference, samples, *, seed=0, mixtures=200, most=2000):
     Returns:
       A `SampleComparison`.
     """
-    from scipy.spatial.distance import cdist, pdist
+    from scipy.spatial.distance import cdist
 
     scaled = _matrices(reference, samples)
     accuracy, probabilities = _c2st(*scaled, seed, 5)
     n, m = (min(most, len(v)) for v in scaled)
     rows = np.concatenate([v[:most] for v in scaled])
-    kernel = np.exp(-0.5 * cdist(rows, rows, "sqeuclidean") / np.median(pdist(rows[:n][:1000])) ** 2)
+    kernel = np.exp(-0.5 * cdist(rows, rows, "sqeuclidean") / _median_distance(rows[:n]) ** 2)
     np.fill_diagonal(kernel, 0.0)
     rng = np.random.default_rng(seed)
     orders = [np.arange(n + m)] + [rng.permutation(n + m) for _ in range(mixtures)]

@@ -1,7 +1,6 @@
 """`fit` of a flow under `tf.distribute`: one and two replicas agree."""
 
-import subprocess
-import sys
+from conftest import python
 
 REPLICAS = """
 import keras
@@ -35,9 +34,7 @@ print("agree")
 
 
 def test_one_replica_equals_two():
-    process = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=400, check=False
-    )
+    process = python("-c", REPLICAS)
     assert process.returncode == 0, process.stderr[-2000:]
     *moved, agree = process.stdout.split("\n")[:-1]
     assert agree == "agree"

@@ -75,10 +75,13 @@ class Estimator(abc.ABC):
         self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
         self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
         compressed = self._compressed(x)
-        lost = ~np.isfinite(compressed.reshape(len(x), -1)).all(1)
-        if lost.any() and compressed is not x:
-            raise ValueError(f"the compressor makes NaN or infinite summaries of {lost.sum()} of {len(x)} simulations")
-        self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=bool(np.isnan(compressed).any()))
+        gaps = self._gaps
+        if compressed is not x:
+            lost, gaps = ~np.isfinite(compressed.reshape(len(x), -1)).all(1), False
+            if lost.any():
+                raise ValueError(f"the compressor makes NaN or infinite summaries of {lost.sum()} of {len(x)} "
+                                 "simulations")
+        self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=gaps)
         self._adapt_typical(x)
         self._sampler = None  # of the network before
         return self

@@ -1,7 +1,6 @@
 """Estimators under `tf.distribute`: one and two replicas agree."""
 
-import subprocess
-import sys
+from conftest import python
 
 REPLICAS = """
 import numpy as np
@@ -30,7 +29,5 @@ print("agree")
 
 
 def test_one_replica_equals_two():
-    process = subprocess.run(
-        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, timeout=400, check=False
-    )
+    process = python("-c", REPLICAS)
     assert process.returncode == 0 and process.stdout.endswith("agree\n"), process.stderr[-2000:]
