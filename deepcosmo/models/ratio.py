@@ -20,10 +20,16 @@ class RatioEstimator(ProbabilisticModel):
     hypotheses: each of the parameters of this many simulations made x, or none of them did. Unlike that of choosing
     among parameters alone, the ratio is normalised for every x. `fit(x, y)` after `adapt(x, y)`.
 
+    Where the simulator knows how likely other parameters were to have made x and its latent variables z, the columns of
+    y may go on with k of them, draws of the same distribution, and with ln p(x, z | other) - ln p(x, z | own) of each.
+    Then these are the hypotheses, and not the parameters that did make x but the probability of each to have made x and
+    z is what the classifier learns, as in ALICE (Stoye, Brehmer, Louppe, Pavez & Cranmer 2018, arXiv:1808.00973): the
+    same on average, with less noise.
+
     Args:
         dim: length of y.
         x_shape, compressor, gaps: as of `PreparedDensity`.
-        contrasts: parameters to choose from.
+        contrasts: parameters to choose from, where y has no others.
         hidden: widths of the hidden layers, which are residual.
     """
 
@@ -49,7 +55,8 @@ class RatioEstimator(ProbabilisticModel):
         return self.prepared.supports_xla
 
     def adapt(self, x, y):
-        """Measures scales and a linear regression on arrays (n, *x_shape) and (n, dim)."""
+        """Measures scales and a linear regression on arrays (n, *x_shape) and (n, dim or more)."""
+        y = y[:, : self.dim]
         self.prepared.adapt(x, y)
         self.scale_y.adapt(y, np.zeros((len(y), 0)))
 
@@ -66,14 +73,26 @@ class RatioEstimator(ProbabilisticModel):
         return self.network(ops.concatenate([features, scaled, left], -1))[:, 0]
 
     def loss_per_example(self, x, y, y_pred):
-        count = self.contrasts
+        y, others, log_joint = self._split(y)
+        count = len(others) + 1 if others else self.contrasts
         # others of the batch are draws of the same distribution: y[i - k]
-        others = [self.log_ratio_of_features(ops.roll(y, k, axis=0), y_pred) for k in range(1, count + 1)]
-        own = self.log_ratio_of_features(y, y_pred)
+        rolled = [self.log_ratio_of_features(ops.roll(y, k, axis=0), y_pred) for k in range(1, count + 1)]
+        own = chosen = self.log_ratio_of_features(y, y_pred)
+        hypotheses = ops.stack([own, *rolled[:-1]])
+        if others:
+            hypotheses = ops.stack([own, *(self.log_ratio_of_features(other, y_pred) for other in others)])
+            made_it = ops.softmax(ops.concatenate([ops.zeros_like(log_joint[:, :1]), log_joint], -1))
+            chosen = ops.einsum("kn,nk->n", hypotheses, made_it)
         log_count = float(np.log(count))
-        joint = ops.logaddexp(log_count, ops.logsumexp(ops.stack([own, *others[:-1]]), axis=0))
-        apart = ops.logaddexp(log_count, ops.logsumexp(ops.stack(others), axis=0))
-        return 0.5 * (joint - own) + 0.5 * (apart - log_count)
+        joint = ops.logaddexp(log_count, ops.logsumexp(hypotheses, axis=0))
+        apart = ops.logaddexp(log_count, ops.logsumexp(ops.stack(rolled), axis=0))
+        return 0.5 * (joint - chosen) + 0.5 * (apart - log_count)
+
+    def _split(self, y):
+        """Parameters (batch, dim), a list of k others, and the logarithms (batch, k) of their joint ratios."""
+        k = (y.shape[-1] - self.dim) // (self.dim + 1)
+        y, others, log_joint = ops.split(y, [self.dim, self.dim * (k + 1)], axis=-1)
+        return y, ops.split(others, k, axis=-1) if k else [], log_joint
 
     def get_config(self):
         inner = self.prepared.get_config()

@@ -46,9 +46,11 @@ class Scored(ProbabilisticModel):
 
     def loss_per_example(self, x, y, y_pred):
         y, scores = y[:, : -self.dim], y[:, -self.dim :]
-        parameters = x if self.parameters == "x" else y
+        of_x = self.parameters == "x"
+        parameters = x if of_x else y[:, : self.dim]  # y of a `RatioEstimator` may go on
         with tf.GradientTape() as tape:
             tape.watch(parameters)
-            value = self.log_density(self.network, y, self.network(x) if self.parameters == "x" else y_pred)
+            given = (y, self.network(parameters)) if of_x else (parameters, y_pred)
+            value = self.log_density(self.network, *given)
         difference = (tape.gradient(value, parameters) - scores) / self.scale
         return self.network.loss_per_example(x, y, y_pred) + self.weight * tf.reduce_sum(difference**2, -1)

@@ -55,7 +55,7 @@ def train_compressor(network, theta, x, prior, *, loss="vmim", seed=0, invalid="
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
     settings = Training(**settings)
-    theta, x, _ = simulations.checked(theta, x, prior, invalid)
+    theta, x, *_ = simulations.checked(theta, x, prior, invalid)
     simulations.warn_if_not_of(prior, theta)
     cls, arguments = LOSSES[loss]
     gaps = bool(np.isnan(x).any())

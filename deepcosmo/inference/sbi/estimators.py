@@ -50,7 +50,9 @@ class Estimator(abc.ABC):
         self.network, self.history = None, []
         self._along, self._typical, self._sampler = False, None, None
 
-    def fit(self, theta, x, *, scores=None, seed=0, invalid="raise", **settings):
+    _takes_joint_ratios = False
+
+    def fit(self, theta, x, *, scores=None, joint_ratios=None, seed=0, invalid="raise", **settings):
         """Trains a new network on simulations.
 
         Args:
@@ -58,6 +60,9 @@ class Estimator(abc.ABC):
             x: data (n, ...) of these parameters: vectors, or arrays whose last axis are channels, with a compressor.
             scores: gradients in theta of ln p(x, latent variables | theta) (n, dim), of a differentiable simulator: the
                 logarithm of the density is trained to have the right slope, too, so that fewer simulations do.
+            joint_ratios: for `NRE` alone, (others, logarithms) of a simulator that knows them: other parameters (n, k,
+                dim), k at least 1, each a draw of what theta are drawn from, and ln p(x, latent variables | other) - ln
+                p(x, latent variables | theta) (n, k), which may be -inf.
             seed: int; same seed, same network. It seeds the generators of Python, NumPy and TensorFlow, too, as
                 `keras.utils.set_random_seed` does.
             invalid: what to do with NaN and infinite values: "raise", "drop", or "gaps" where NaN means "not measured".
@@ -67,11 +72,13 @@ class Estimator(abc.ABC):
             This estimator.
 
         Raises:
-            ValueError: theta, x or scores of different length or wrong shape, NaN or infinite values, impossible
-                parameters.
+            ValueError: theta, x, scores or joint ratios of different length or wrong shape, NaN or infinite values,
+                impossible parameters.
         """
         settings = Training(**settings)
-        theta, x, scores = simulations.checked(theta, x, self.prior, invalid, scores)
+        if joint_ratios is not None and not self._takes_joint_ratios:
+            raise ValueError(f"{type(self).__name__} has no use for joint_ratios: give them to NRE")
+        theta, x, scores, joint_ratios = simulations.checked(theta, x, self.prior, invalid, scores, joint_ratios)
         self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
         self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
         compressed = self._compressed(x)
@@ -81,6 +88,8 @@ class Estimator(abc.ABC):
             if lost.any():
                 raise ValueError(f"the compressor makes NaN or infinite summaries of {lost.sum()} of {len(x)} "
                                  "simulations")
+        if joint_ratios is not None:
+            theta = np.concatenate([theta, joint_ratios], -1)  # as `RatioEstimator` has them
         self._fit(theta, compressed, scores, settings=settings, seed=seed, gaps=gaps)
         self._adapt_typical(x)
         self._sampler = None  # of the network before
@@ -320,9 +329,11 @@ class NRE(_OfFeatures, _OfLikelihood):
     """Neural ratio estimation: likelihood over evidence, by the classifier of `RatioEstimator` (NRE-C).
 
     Scores add their squared error to its cross-entropy, as CASCAL does to that of two hypotheses (Brehmer et al. 2018,
-    arXiv:1805.00020); ALICES (Stoye et al. 2018, arXiv:1808.00973) would need joint likelihood ratios, too. Arguments
-    as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
+    arXiv:1805.00020). With joint ratios, too, it is ALICES (Stoye et al. 2018, arXiv:1808.00973), and ALICE with these
+    alone. Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
     """
+
+    _takes_joint_ratios = True
 
     def __init__(self, prior, *, compressor=None, options=None):
         super().__init__(prior, compressor=compressor, options=options)

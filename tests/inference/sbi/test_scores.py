@@ -1,9 +1,12 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
+from deepcosmo.inference.sbi import simulations
+from deepcosmo.models import RatioEstimator
 from deepcosmo.models.prepared import PreparedDensity
 from deepcosmo.models.scored import Scored
 
@@ -19,12 +22,23 @@ def curve(theta):
 
 def simulate(n, seed):
     """x = curve(theta) + latent noise + noise, and the gradient of ln p(x, latent | theta)."""
+    return simulate_all(n, seed)[:3]
+
+
+def simulate_all(n, seed):
+    """The same, and the latent noise."""
     rng = np.random.default_rng(seed)
     theta = rng.uniform(-1.5, 1.5, (n, 1))
     latent = LATENT * rng.normal(size=(n, 2))
     slope = np.concatenate([2 * np.cos(2 * theta), theta], -1)
     scores = np.sum(latent * slope, -1, keepdims=True) / LATENT**2
-    return theta, curve(theta) + latent + NOISE * rng.normal(size=(n, 2)), scores
+    return theta, curve(theta) + latent + NOISE * rng.normal(size=(n, 2)), scores, latent
+
+
+def log_joint(theta, latent, others):
+    """ln p(x, seen without noise | other) - ln p(x, seen without noise | theta), (n, k) for others (n, k, 1)."""
+    moved = (curve(theta) + latent)[:, None] - curve(others)
+    return -0.5 * (np.sum(moved**2, -1) - np.sum(latent**2, -1, keepdims=True)) / LATENT**2
 
 
 def divergence(estimator):
@@ -92,3 +106,62 @@ def test_bad_scores(kind):
     if kind == "APT":
         with pytest.raises(ValueError, match="APT has no use for scores"):
             estimator.fit(theta, x, scores=np.ones_like(theta))
+
+
+@pytest.mark.slow
+def test_joint_ratios_spare_simulations():
+    theta, x, _, latent = simulate_all(300, 0)
+    others = np.random.default_rng([0, 1]).uniform(-1.5, 1.5, (300, 7, 1))
+    without = divergence(sbi.NRE(PRIOR).fit(theta, x, seed=0, progress=False))
+    given = others, log_joint(theta, latent, others)
+    assert divergence(sbi.NRE(PRIOR).fit(theta, x, joint_ratios=given, seed=0, progress=False)) < 0.8 * without
+
+
+@pytest.mark.parametrize("with_scores", [False, True])
+def test_joint_ratios_leave_the_loss_what_it_is_on_average(with_scores):
+    """With the same hypotheses: the probability of each takes the place of which it was."""
+    keras.utils.set_random_seed(0)
+    model = network = RatioEstimator(dim=1, x_shape=(2,), hidden=(32, 32))
+    if with_scores:
+        model = Scored(network, RatioEstimator.log_ratio_of_features, parameters="y", dim=1)
+
+    def given(seed, n=20_000):
+        theta, x, scores, latent = simulate_all(n, seed)
+        rolled = np.stack([np.roll(theta, k, axis=0) for k in range(1, network.contrasts)], 1)
+        parameters = theta, rolled[..., 0], log_joint(theta, latent, rolled)
+        scores = (scores,) if with_scores else ()
+        return (np.concatenate(v, -1).astype("float32") for v in ([x], [theta, *scores], [*parameters, *scores]))
+
+    x, hard, _ = given(3)
+    model.adapt(x, hard)
+    model.compile(optimizer="adam")
+    model.fit(x, hard, batch_size=200, epochs=8, verbose=0)
+    x, *targets = (tf.constant(v) for v in given(4))
+    hard, joint = (model.loss_per_example(x, y, model(x)).numpy() for y in targets)
+    difference = joint - hard
+    assert difference.std() > 0.1  # or nothing is tested
+    assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(len(difference))
+    assert joint.var() < hard.var()
+
+
+def test_bad_joint_ratios():
+    theta, x, _, latent = simulate_all(100, 0)
+    others = np.random.default_rng(1).uniform(-1.5, 1.5, (100, 3, 1))
+    logarithms = log_joint(theta, latent, others)
+    with pytest.raises(ValueError, match="NPE has no use for joint_ratios: give them to NRE"):
+        sbi.NPE(PRIOR).fit(theta, x, joint_ratios=(others, logarithms))
+    estimator = sbi.NRE(PRIOR)
+    with pytest.raises(ValueError, match=r"must be other parameters \(100, k, 1\) .*; got \(100, 3\) and \(100, 3\)"):
+        estimator.fit(theta, x, joint_ratios=(others[..., 0], logarithms))
+    with pytest.raises(ValueError, match="1 of 400 parameters are impossible under the prior, such as .1.6"):
+        estimator.fit(theta, x, joint_ratios=(np.where(others == others[5, 1], 1.6, others), logarithms))
+    logarithms[3, 0], logarithms[7, 2], logarithms[8, 1] = -np.inf, np.nan, np.inf  # the first is allowed
+    with pytest.raises(ValueError, match="2 of 100 simulations hold NaN .* the first is number 7"):
+        estimator.fit(theta, x, joint_ratios=(others, logarithms))
+    with pytest.warns(UserWarning, match="2 of 100 simulations hold NaN"):
+        left, _, _, joint = simulations.checked(theta, x, PRIOR, "drop", None, (others, logarithms))
+    assert left[7] == theta[9].astype("float32")
+    assert np.array_equal(joint[7], np.append(others[9], logarithms[9]).astype("float32"))
+    with pytest.warns(UserWarning, match="2 of 100 simulations hold NaN"):
+        estimator.fit(theta, x, joint_ratios=(others, logarithms), invalid="drop", progress=False, max_epochs=1)
+    assert np.isfinite(estimator.history[-1]["loss"])
