@@ -130,8 +130,10 @@ class LensingSurvey:
 
     def log_weight(self, theta, near=0.5):
         """ln of the weights (...,) that make parameters (..., n) draws of the prior p, where a share s = `near` of them
-        is drawn from q = `near()` and the others from p: ln p - ln ((1 - s) p + s q), at most -ln (1 - s)."""
-        ratio = self.near().log_prob(theta) - self.prior().log_prob(theta)
+        is drawn from q = `near()` and the others from p: ln p - ln ((1 - s) p + s q), at most -ln (1 - s), which it is
+        where there are draws of neither."""
+        prior = self.prior().log_prob(theta)
+        ratio = tf.where(tf.math.is_finite(prior), self.near().log_prob(theta) - prior, -np.inf)
         return -np.float32(np.log(1 - near)) - tf.math.softplus(ratio + np.float32(np.log(near / (1 - near))))
 
     def _normal(self, scatters):

@@ -66,6 +66,14 @@ def test_weights_make_universes_near_ours_the_prior(near):
     assert np.all(draws[n:].std(0) < 1.05 * draws[:n].std(0))
 
 
+def test_weights_where_nothing_is_drawn_are_those_far_from_near():
+    """An estimate may lie there, and what is made of it must not be NaN."""
+    survey = lsst_y10()
+    far = np.tile(survey.fiducial, (3, 1))
+    far[:, survey.parameters.index("omega_c")] = 1.5, 2.19, 2.67  # the last beyond all draws
+    np.testing.assert_allclose(survey.log_weight(far, 0.5), np.log(2), rtol=1e-5)
+
+
 def test_shifts_are_those_of_the_table(table):
     rows = table.reshape(-1, 5, 5)
     fitted = lsst_y10().shift(parameters(*rows[:, 0, :3].T)).numpy()
