@@ -41,6 +41,8 @@ class Estimator(abc.ABC):
         history: losses of each epoch, list of dicts; the loss is a negative log-density in nats.
     """
 
+    _takes_joint_ratios = False
+
     def __init__(self, prior, *, density="maf_mog", compressor=None, options=None):
         if density not in DENSITIES:
             raise ValueError(f"density must be one of {', '.join(DENSITIES)}; got {density!r}")
@@ -49,8 +51,6 @@ class Estimator(abc.ABC):
         self.density, self.compressor, self.options = density, compressor, options
         self.network, self.history = None, []
         self._along, self._typical, self._sampler = False, None, None
-
-    _takes_joint_ratios = False
 
     def fit(self, theta, x, *, scores=None, joint_ratios=None, seed=0, invalid="raise", **settings):
         """Trains a new network on simulations.
