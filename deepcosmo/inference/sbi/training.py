@@ -16,6 +16,7 @@ from deepcosmo.training.strategies import strategy as make_strategy
 __all__ = ["Training", "copied", "train", "trained"]
 
 SHORTEST = 50  # steps between two validations
+COMPILED = 1000  # simulations from which on XLA saves more time than it takes to compile
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,8 @@ def trained(make, x, y, *, settings, seed):
         network.set_weights(weights)
         return network
 
-    return train(model, x, y, settings=settings, seed=seed, jit_compile=first.supports_xla)
+    jit_compile = first.supports_xla and len(x) >= COMPILED
+    return train(model, x, y, settings=settings, seed=seed, jit_compile=jit_compile)
 
 
 def _batches(x, y, rows, size, seed=None):
