@@ -78,9 +78,9 @@ class RatioEstimator(ProbabilisticModel):
         # others of the batch are draws of the same distribution: y[i - k]
         rolled = [self.log_ratio_of_features(ops.roll(y, k, axis=0), y_pred) for k in range(1, count + 1)]
         own = chosen = self.log_ratio_of_features(y, y_pred)
-        hypotheses = ops.stack([own, *rolled[:-1]])
+        alternatives = [self.log_ratio_of_features(other, y_pred) for other in others] or rolled[:-1]
+        hypotheses = ops.stack([own, *alternatives])
         if others:
-            hypotheses = ops.stack([own, *(self.log_ratio_of_features(other, y_pred) for other in others)])
             made_it = ops.softmax(ops.concatenate([ops.zeros_like(log_joint[:, :1]), log_joint], -1))
             chosen = ops.einsum("kn,nk->n", hypotheses, made_it)
         log_count = float(np.log(count))

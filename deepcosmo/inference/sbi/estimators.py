@@ -41,7 +41,7 @@ class Estimator(abc.ABC):
         history: losses of each epoch, list of dicts; the loss is a negative log-density in nats.
     """
 
-    _takes_joint_ratios = False
+    _takes = ("scores",)  # of what simulators may know besides data
 
     def __init__(self, prior, *, density="maf_mog", compressor=None, options=None):
         if density not in DENSITIES:
@@ -76,9 +76,11 @@ class Estimator(abc.ABC):
                 impossible parameters.
         """
         settings = Training(**settings)
-        if joint_ratios is not None and not self._takes_joint_ratios:
-            raise ValueError(f"{type(self).__name__} has no use for joint_ratios: give them to NRE")
         theta, x, scores, joint_ratios = simulations.checked(theta, x, self.prior, invalid, scores, joint_ratios)
+        for name, given in (("scores", scores), ("joint_ratios", joint_ratios)):
+            if given is not None and name not in self._takes:
+                takers = " or ".join(method for method, cls in METHODS.items() if name in cls._takes)
+                raise ValueError(f"{type(self).__name__} has no use for {name}: give them to {takers}")
         self._gaps, self._x_shape = bool(np.isnan(x).any()), x.shape[1:]
         self._along = self.compressor is not None and bool(self.compressor.trainable_weights)
         compressed = self._compressed(x)
@@ -278,9 +280,9 @@ class APT(NPE):
     Arguments as of `Estimator`.
     """
 
+    _takes = ()
+
     def _fit(self, theta, x, scores, *, settings, seed, gaps):
-        if scores is not None:
-            raise ValueError("APT has no use for scores: give them to NPE, NLE or NRE")
         z = unconstrained(self.bijector, theta)
         log_prior = self.prior.log_prob(self.bijector.forward(z))
         log_prior += self.bijector.forward_log_det_jacobian(z, event_ndims=1)
@@ -333,7 +335,7 @@ class NRE(_OfFeatures, _OfLikelihood):
     alone. Arguments as of `Estimator`, without `density`; `options` are those of `RatioEstimator`.
     """
 
-    _takes_joint_ratios = True
+    _takes = ("scores", "joint_ratios")
 
     def __init__(self, prior, *, compressor=None, options=None):
         super().__init__(prior, compressor=compressor, options=options)
