@@ -171,7 +171,8 @@ class LensingSurvey:
 
     def power(self, theta, ell):
         """Angular power spectra of the convergence without noise (..., bins, bins, n_ell), steradian."""
-        return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0)
+        # 256 planes, as of all data sets and models of this survey that are published
+        return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0, planes=256)
 
     def signal_to_noise(self, ell):
         """Angular power spectra at the fiducial cosmology and multipoles (n,), over the power of the noise: (n, bins,
