@@ -1,0 +1,17 @@
+from . import augment as augment
+from . import callbacks as callbacks
+from . import checkpoint as checkpoint
+from . import convergence as convergence
+from . import data as data
+from . import evaluation as evaluation
+from . import fit as fit
+from . import recipe as recipe
+from . import strategies as strategies
+from .evaluation import evaluate as evaluate
+from .fit import fit_part as fit_part
+from .fit import train as train
+from .recipe import Recipe as Recipe
+from .recipe import Stage as Stage
+from .recipe import find_recipe as find_recipe
+from .recipe import load_recipe as load_recipe
+from .strategies import strategy as strategy
