@@ -8,6 +8,7 @@ from . import fit as fit
 from . import recipe as recipe
 from . import strategies as strategies
 from .evaluation import evaluate as evaluate
+from .evaluation import renew as renew
 from .fit import fit_part as fit_part
 from .fit import train as train
 from .recipe import Recipe as Recipe

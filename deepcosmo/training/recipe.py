@@ -124,13 +124,16 @@ def load_recipe(name_or_path, *, dataset=None):
 
     Raises:
         FileNotFoundError: there is no such recipe.
-        ValueError: the file defines no `RECIPE`, or none for `dataset`.
+        ValueError: the file cannot be imported, or defines no `RECIPE`, or none for `dataset`.
     """
     file = find_recipe(name_or_path)
     spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where TensorFlow looks up what a function's globals are
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise ValueError(f"{file} cannot be imported: {error}") from error
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise ValueError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")

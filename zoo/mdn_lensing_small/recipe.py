@@ -24,11 +24,15 @@ import tensorflow_datasets as tfds
 import tfds_builders  # noqa: F401  (registers the data sets)
 from deepcosmo.metrics import Metric
 from deepcosmo.metrics.lensing_posterior import lensing_posterior_metrics, stored_full_field_metrics
-from deepcosmo.models import MapCompressor, MapPosterior, OneStepCompressor
+from deepcosmo.models import (
+    FieldStatistics,
+    GaussianScores,
+    LognormalScores,
+    MapCompressor,
+    MapPosterior,
+    OneStepCompressor,
+)
 from deepcosmo.models.maps import golden
-from deepcosmo.models.maps.field_statistics import FieldStatistics
-from deepcosmo.models.maps.gaussian_scores import GaussianScores
-from deepcosmo.models.maps.lognormal_scores import LognormalScores
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from deepcosmo.training import Recipe, Stage, fit_part
 from tfds_builders.lensing_sbi.reading import measured, one_noise, statistics
