@@ -80,8 +80,9 @@ def _parser():
             sub.add_argument("name", metavar="NAME", help=name)
         return sub
 
-    model = "a model's name, see `deepcosmo list`, or its URL, http://host/name/version"
-    recipe = "a model's name, see `deepcosmo list`, or a file recipe.py"
+    published = "a model's name, see `deepcosmo list`"
+    model = f"{published}, or its URL, http://host/name/version"
+    recipe = f"{published}, or a file recipe.py"
 
     sub = command(_list, "List the models on this machine.")
     sub.add_argument("--task", help="only those for this task, for example generation")
@@ -142,7 +143,14 @@ def _parser():
         _evaluate,
         "Measure a model on data that its training never saw. Prints the figures, and writes them to the "
         "model's model.json and card.",
-        "a model's name, see `deepcosmo list`",
+        published,
+    )
+
+    command(
+        _renew,
+        "Record a changed recipe of a model. Only its imports, and the words that describe the model, may differ from "
+        "the recorded recipe, which is looked up in git; the words go to the model's model.json and card.",
+        published,
     )
 
     sub = command(_export, "Write a model as a SavedModel. TensorFlow alone can run it.", model)
@@ -276,7 +284,7 @@ def _map(arguments):
     from tqdm import tqdm
 
     from deepcosmo import plots, skymaps
-    from deepcosmo.inference import field
+    from deepcosmo.inference.mass_mapping import field
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
@@ -333,6 +341,13 @@ def _evaluate(arguments):
     entry = training.evaluate(arguments.name)
     print(f"Written to {entry.directory / 'model.json'} and to the card beside it\n")
     _info(arguments)
+
+
+def _renew(arguments):
+    from deepcosmo import training
+
+    entry = training.renew(arguments.name)
+    print(f"Written to {entry.directory / 'model.json'} and to the card beside it")
 
 
 def _export(arguments):
