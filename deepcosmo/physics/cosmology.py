@@ -13,12 +13,12 @@ another type.
 """
 
 import functools
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo._units import in_unit
+from deepcosmo.physics._arguments import as_tensor
+from deepcosmo.physics._projection import equal_steps, projection, quadratic_steps, source_bins
 from deepcosmo.physics.universe import Cosmology
 
 __all__ = [
@@ -49,7 +49,7 @@ class _Parameters:
     def __init__(self, cosmology, trailing):
         if not isinstance(cosmology, Cosmology):
             cosmology = Cosmology.from_astropy(cosmology)
-        values = [_given(name, value) for name, value in cosmology._asdict().items()]
+        values = [as_tensor(value, "", name) for name, value in cosmology._asdict().items()]
         shapes = [v.shape for v in values]
         try:
             self.shape = functools.reduce(tf.broadcast_static_shape, shapes)
@@ -69,11 +69,6 @@ class _Parameters:
         return tf.cast(value, self.dtype)
 
 
-def _given(name, value, unit=""):
-    """An argument, a quantity of `unit` or plain, as a tensor: of double precision unless it has a type."""
-    return tf.convert_to_tensor(in_unit(name, value, unit), dtype_hint=tf.float64)
-
-
 def _densities(p, log_a):
     """Matter, radiation and dark energy at ln a, in units of today's critical density."""
     matter = p.omega_m * tf.exp(-3.0 * log_a)
@@ -84,14 +79,14 @@ def _densities(p, log_a):
 
 def hubble_rate(cosmology, z):
     """H(z) / H_0 at redshifts of any shape: (..., *z.shape)."""
-    z = _given("z", z)
+    z = as_tensor(z, "", "z")
     p = _Parameters(cosmology, z.shape.rank)
     return tf.sqrt(sum(_densities(p, -tf.math.log1p(p.tensor(z)))))
 
 
 def comoving_distance(cosmology, z):
     """Comoving distance, Mpc, to redshifts of any shape: (..., *z.shape). To 1e-7 below z = 20."""
-    z = _given("z", z)
+    z = as_tensor(z, "", "z")
     p = _Parameters(cosmology, z.shape.rank + 1)
     log = tf.math.log1p(p.tensor(z))[..., None]  # substitution x = ln(1 + z), Gauss-Legendre nodes for each z
     x = 0.5 * log * (1.0 + p.tensor(_NODES))
@@ -151,7 +146,7 @@ def growth(cosmology, z):
     """Linear growth factor D(z) of matter, 1 today, at redshifts of any shape up to 900: (..., *z.shape)."""
     p = _Parameters(cosmology, 1)
     ratio, _ = _growing_mode(p)
-    log_a = -tf.math.log1p(p.tensor(_given("z", z)))
+    log_a = -tf.math.log1p(p.tensor(as_tensor(z, "", "z")))
     return tf.exp(log_a) * _series(ratio / tf.reduce_sum(ratio, -1, keepdims=True), log_a)
 
 
@@ -159,7 +154,7 @@ def growth_rate(cosmology, z):
     """dlnD/dlna at redshifts of any shape up to 900: (..., *z.shape)."""
     p = _Parameters(cosmology, 1)
     ratio, slope = _growing_mode(p)
-    log_a = -tf.math.log1p(p.tensor(_given("z", z)))
+    log_a = -tf.math.log1p(p.tensor(as_tensor(z, "", "z")))
     return 1.0 + _series(slope, log_a) / _series(ratio, log_a)
 
 
@@ -224,7 +219,7 @@ def _of_arrays(power):
 
     @functools.wraps(power)
     def of_any(cosmology, k, z):
-        k, z = _given("k", k, "1/Mpc"), _given("z", z)
+        k, z = as_tensor(k, "1/Mpc", "k"), as_tensor(z, "", "z")
         if z.shape.rank > 1:
             raise ValueError(f"z must be a number or (nz,); got {z.shape}")
         if k.shape.rank > 1:
@@ -341,79 +336,13 @@ def _nonlinear_scale(delta, d2, dtype):
 
 # ---- weak lensing
 
-_PLANES = 160
 
-
-class _Planes(NamedTuple):
-    """Redshifts of lens planes, and what sources leave of their lensing.
-
-    Attributes:
-        z, dz: nodes and weights of integrals over redshift, (planes,).
-        near, far: the integral of n(z') (1 - chi/chi') behind plane i is near_i - chi_i * sum over j > i of
-            far_j / chi_j, (bins, planes).
-    """
-
-    z: np.ndarray
-    dz: np.ndarray
-    near: np.ndarray
-    far: np.ndarray
-
-
-def _equal_steps(last, count):
-    """Midpoints of equal steps in redshift, and their widths."""
-    return last / count * (np.arange(count) + 0.5), np.full(count, last / count)
-
-
-def _gauss_steps(last):
-    """Gauss-Legendre nodes and weights of x, z = last x^2: spectra at large ell come from small redshifts."""
-    nodes, weights = np.polynomial.legendre.leggauss(_PLANES)
-    x = (1.0 + nodes) / 2
-    return last * x**2, last * x * weights
-
-
-def _planes(z, n_z, steps, discrete=False):
-    """The `_Planes` at `steps`, a pair of redshifts and weights; sources are all on them where `discrete`."""
-    at, dz = steps
-    x, dx = steps
-    if not discrete:  # four nodes between each two redshifts of planes or of n_z, where n_z is linear
-        nodes, weights = np.polynomial.legendre.leggauss(4)
-        edges = np.unique(np.concatenate([at, z]))
-        half = np.diff(edges)[:, None] / 2
-        x, dx = (edges[:-1, None] + half * (1.0 + nodes)).ravel(), (half * weights).ravel()
-    n = np.stack([np.interp(x, z, row, left=0.0, right=0.0) for row in n_z]) * dx
-    n /= n.sum(-1, keepdims=True)
-    # z / chi hardly changes: it is linear between the planes before and after a source
-    place = np.interp(x, at, np.arange(len(at)))
-    before = place.astype(int)
-    share = place - before
-
-    def on_planes(values, plane):
-        return np.stack([np.bincount(plane, row, len(at)) for row in values])
-
-    own = at * on_planes(n / x * (1.0 - share), before)
-    following = at * on_planes(n / x * share, np.minimum(before + 1, len(at) - 1))
-    behind = np.cumsum(on_planes(n, before)[:, ::-1], -1)[:, ::-1]
-    return _Planes(at, dz, behind - own, own + following)
-
-
-def _sources(z, n_z):
-    """Redshifts (nz,) and distributions (bins, nz), checked."""
-    z, n_z = (np.asarray(in_unit(name, v), float) for name, v in (("z", z), ("n_z", n_z)))
-    if z.ndim != 1 or len(z) < 2 or n_z.ndim not in (1, 2) or n_z.shape[-1] != len(z):
-        raise ValueError(f"n_z must be (nz,) or (bins, nz) at redshifts z (nz,); got {n_z.shape}, {z.shape}")
-    if np.any(np.diff(z) <= 0) or z[0] < 0:
-        raise ValueError(f"n_z must be given at increasing redshifts z from 0 on; got z = {z}")
-    if not (np.all(np.isfinite(n_z)) and np.all(n_z >= 0) and np.all(n_z.sum(-1) > 0)):
-        raise ValueError("n_z must be finite, not negative, and not zero everywhere")
-    return z, np.atleast_2d(n_z)
-
-
-def _efficiency(p, distance, planes):
+def _efficiency(p, distance, light):
     """q(chi), 1/Mpc, (..., bins, planes); `p` with two trailing axes, distance (..., planes)."""
     distance = distance[..., None, :]
-    beyond = tf.cumsum(p.tensor(planes.far) / distance, -1, exclusive=True, reverse=True)
+    beyond = tf.cumsum(p.tensor(light.far) / distance, -1, exclusive=True, reverse=True)
     prefactor = 1.5 * p.omega_m * (100 * p.h / SPEED_OF_LIGHT) ** 2
-    return prefactor * distance * p.tensor(1.0 + planes.z) * (p.tensor(planes.near) - distance * beyond)
+    return prefactor * distance * p.tensor(1.0 + light.z) * (p.tensor(light.near) - distance * beyond)
 
 
 def lensing_efficiency(cosmology, z, n_z):
@@ -429,10 +358,9 @@ def lensing_efficiency(cosmology, z, n_z):
     Returns:
         redshifts (256,) in the middle of equal steps up to z[-1], and q, 1/Mpc, (..., bins, 256).
     """
-    z, n_z = _sources(z, n_z)
-    planes = _planes(z, n_z, _equal_steps(z[-1], 256))
-    p = _Parameters(cosmology, 2)
-    return planes.z, _efficiency(p, comoving_distance(cosmology, planes.z), planes)
+    z, n_z = source_bins(z, n_z)
+    light = projection(z, n_z, equal_steps(z[-1], 256))
+    return light.z, _efficiency(_Parameters(cosmology, 2), comoving_distance(cosmology, light.z), light)
 
 
 def angular_power(cosmology, ell, z, n_z, *, spin=2, power=nonlinear_power, planes=None):
@@ -441,7 +369,7 @@ def angular_power(cosmology, ell, z, n_z, *, spin=2, power=nonlinear_power, plan
         C(ell) = f(ell)^2 * integral dchi q_i q_j / chi^2 P((ell + 1/2) / chi, z(chi))
 
     (LoVerde & Afshordi 2008, arXiv:0809.5112; f as in Kilbinger et al. 2017, arXiv:1702.05301.) The integral is good to
-    1e-4, and to 5e-4 for sources at nearly one redshift.
+    1e-4, and to 1e-3 for sources at nearly one redshift.
 
     Args:
         cosmology: `Cosmology`.
@@ -458,18 +386,18 @@ def angular_power(cosmology, ell, z, n_z, *, spin=2, power=nonlinear_power, plan
     """
     if spin not in (0, 2):
         raise ValueError(f"spin must be 2 (shear) or 0 (convergence); got {spin}")
-    ell = _given("ell", ell)
+    ell = as_tensor(ell, "", "ell")
     if ell.shape.rank > 1:
         raise ValueError(f"ell must be a number or (n_ell,); got {ell.shape}")
     p = _Parameters(cosmology, 2)
-    z, n_z = _sources(z, n_z)
-    steps = _gauss_steps(z[-1]) if planes is None else _equal_steps(z[-1], planes)
-    lenses = _planes(z, n_z, steps, discrete=planes is not None)
-    distance = comoving_distance(cosmology, lenses.z)
-    q = _efficiency(p, distance, lenses)
+    z, n_z = source_bins(z, n_z)
+    steps = quadratic_steps(z[-1]) if planes is None else equal_steps(z[-1], planes)
+    light = projection(z, n_z, steps, discrete=planes is not None)
+    distance = comoving_distance(cosmology, light.z)
+    q = _efficiency(p, distance, light)
     each = p.tensor(tf.reshape(ell, [-1]))
-    matter = power(cosmology, (each + 0.5) / distance[..., None], lenses.z)
-    dchi = SPEED_OF_LIGHT / 100 / p.h[..., 0] / hubble_rate(cosmology, lenses.z) * p.tensor(lenses.dz)
+    matter = power(cosmology, (each + 0.5) / distance[..., None], light.z)
+    dchi = SPEED_OF_LIGHT / 100 / p.h[..., 0] / hubble_rate(cosmology, light.z) * p.tensor(light.dz)
     weighted = q * (dchi / distance**2)[..., None, :]
     c_ell = tf.einsum("...iz,...jz,...zl->...ijl", weighted, q, matter)
     factor = (each + 2) * (each - 1) if spin else each * (each + 1)
