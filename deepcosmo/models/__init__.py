@@ -1,5 +1,6 @@
 """Keras models whose outputs are TFP distributions: one family per file, each loaded on first use."""
 
+from deepcosmo import _keras  # noqa: F401
 from deepcosmo._lazy import members
 
 _FILES = {

@@ -73,23 +73,39 @@ def published_root():
 
 def local_roots():
     """Folders of models on this machine, in the order in which they are searched."""
-    chosen = os.environ.get("DEEPCOSMO_ZOO")
-    return [Path(chosen).expanduser(), published_root()] if chosen else [published_root()]
+    chosen = _chosen("DEEPCOSMO_ZOO")
+    return [chosen, published_root()] if chosen else [published_root()]
 
 
 def cache_root():
-    """Folder of downloaded models."""
-    if chosen := os.environ.get("DEEPCOSMO_CACHE"):
-        return Path(chosen).expanduser()
+    """Folder of downloaded models.
+
+    Raises:
+        ZooError: the platform's cache folder is in a home directory, and there is none, as in some containers.
+    """
+    if chosen := _chosen("DEEPCOSMO_CACHE"):
+        return chosen
     import pooch
 
-    return Path(pooch.os_cache("deepcosmo"))
+    try:
+        return Path(pooch.os_cache("deepcosmo")).expanduser()
+    except RuntimeError:
+        raise ZooError("there is no home directory for the cache: set DEEPCOSMO_CACHE to a folder") from None
+
+
+def _chosen(variable):
+    """The folder that an environment variable names, or None."""
+    text = os.environ.get(variable)
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise ZooError(f"{variable} is {text}, and there is no such home directory") from None
 
 
 def entries():
     """All models on this machine, published and cached, by name; the first found of each name."""
     folders = [path.parent for root in local_roots() for path in sorted(root.glob("*/model.json"))]
-    folders += [path / EXTRA for path in _newest_first(cache_root().glob("*/*/*"))]
+    folders += _cached("*/*/*")
     found = {}
     for folder in folders:
         try:
@@ -151,13 +167,17 @@ def _candidates(wanted):
     of_url = wanted.base != (os.environ.get("DEEPCOSMO_URL", "").rstrip("/") or None)
     folders = [] if of_url else [root / wanted.name for root in local_roots()]
     origin = _origin(wanted.base) if wanted.base else "*"
-    cached = cache_root().glob(f"{origin}/{wanted.name}/{wanted.version or '*'}")
-    folders += [path / EXTRA for path in _newest_first(cached)]
+    folders += _cached(f"{origin}/{wanted.name}/{wanted.version or '*'}")
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _newest_first(folders):
-    return sorted((path for path in folders if path.name.isdecimal()), key=lambda p: (-int(p.name), str(p)))
+def _cached(pattern):
+    """Folders of Keras files in the cache, the newest version first; none where the cache has no place."""
+    try:
+        folders = [path for path in cache_root().glob(pattern) if path.name.isdecimal()]
+    except ZooError:
+        return []
+    return [path / EXTRA for path in sorted(folders, key=lambda path: (-int(path.name), str(path)))]
 
 
 def _origin(base):

@@ -5,6 +5,7 @@
     samples = posterior.sample(10_000, seed=0)
 """
 
+from deepcosmo import _keras  # noqa: F401
 from deepcosmo._lazy import members
 
 _FILES = {
