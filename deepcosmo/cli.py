@@ -297,7 +297,7 @@ def _map(arguments):
     from tqdm import tqdm
 
     from deepcosmo import plots, skymaps
-    from deepcosmo.inference import field
+    from deepcosmo.inference.mass_mapping import field
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale

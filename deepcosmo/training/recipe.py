@@ -9,28 +9,7 @@ from pathlib import Path
 
 from deepcosmo.zoo import store
 
-__all__ = ["Metric", "Recipe", "Stage", "find_recipe", "load_recipe"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One measured figure of a model.
-
-    Attributes:
-        name: what was measured, with its unit where it has one, e.g. `"median |dmag| [mag]"`.
-        value: the measured value.
-        error: its one-sigma error, in the same unit, or None.
-        reference: what to hold it against, e.g. a published figure with its arXiv number, or None.
-        split: the split it was measured on, e.g. `"test"`.
-        size: how many examples it was measured on.
-    """
-
-    name: str
-    value: float
-    error: float | None = None
-    reference: str | None = None
-    split: str
-    size: int
+__all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
