@@ -187,8 +187,7 @@ def _positive(text):
 
 
 def _list(arguments):
-    names = deepcosmo.zoo.list_models(task=arguments.task, dataset=arguments.dataset)
-    rows = [deepcosmo.zoo.info(name) for name in names]
+    rows = deepcosmo.zoo.store.entries(arguments.task, arguments.dataset).values()
     if not rows:
         raise ValueError("no such model on this machine")
     lines = [("NAME", "VERSION", "TASK", "DATA SET", "SIZE", "")]

@@ -76,11 +76,7 @@ def list_models(task=None, dataset=None):
         task: as in `Entry.task`.
         dataset: a beginning of `Entry.dataset`, such as ``"cosmos_stamps"``.
     """
-    return [
-        name
-        for name, entry in store.entries().items()
-        if task in (None, entry.task) and entry.dataset.startswith(dataset or "")
-    ]
+    return list(store.entries(task, dataset))
 
 
 def info(name_or_url, *, version=None):
