@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import json
 import re
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from deepcosmo._files import write_text
 
@@ -17,6 +17,7 @@ FORMAT = 1
 WEIGHTS, CONFIG, GOLDEN, RECIPE = "model.weights.h5", "config.json", "golden.npz", "recipe.py"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_FILE = re.compile(r"\w[\w.-]*")
 
 
 class ZooError(ValueError):
@@ -128,7 +129,7 @@ class Entry:
         if self.version < 1:
             raise ValueError(f"version must be 1 or more, not {self.version}")
         for name, file in self.files.items():
-            if PurePath(name).name != name:
+            if not _FILE.fullmatch(name):
                 raise ValueError(f"files lists {name!r}, which is not the name of a file in the model's folder")
             if not isinstance(file["sha256"], str) or not isinstance(file["bytes"], int):
                 raise TypeError(f"files lists {name} with {file!r}, without a sha256 or without bytes")
