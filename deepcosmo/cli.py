@@ -49,6 +49,7 @@ def main(argv=None):
     """
     arguments = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # for this process alone, whatever other programs take
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: print(f"deepcosmo: {message}", file=sys.stderr)
@@ -60,10 +61,22 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("deepcosmo: interrupted", file=sys.stderr)
         return 130
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"deepcosmo: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except RuntimeError:  # Astropy cannot be imported where there is no home directory
+        if _has_home():
+            raise
+        print("deepcosmo: there is no home directory: set HOME to a folder that can be written to", file=sys.stderr)
+        return 1
     return 0
+
+
+def _has_home():
+    try:
+        return bool(Path.home())
+    except RuntimeError:
+        return False
 
 
 def _parser():
@@ -174,8 +187,7 @@ def _positive(text):
 
 
 def _list(arguments):
-    names = deepcosmo.zoo.list_models(task=arguments.task, dataset=arguments.dataset)
-    rows = [deepcosmo.zoo.info(name) for name in names]
+    rows = deepcosmo.zoo.store.entries(arguments.task, arguments.dataset).values()
     if not rows:
         raise ValueError("no such model on this machine")
     lines = [("NAME", "VERSION", "TASK", "DATA SET", "SIZE", "")]

@@ -14,7 +14,6 @@ import numbers
 from typing import NamedTuple
 
 import numpy as np
-from astropy.wcs import WCS
 
 __all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map"]
 
@@ -106,6 +105,8 @@ class SkyGrid:
     @property
     def wcs(self):
         """The grid as an `astropy.wcs.WCS`; FITS axis 1 runs along columns."""
+        from astropy.wcs import WCS  # Astropy needs a home directory; networks for maps, which need PIXEL_SCALE, do not
+
         rows, columns = self.shape
         wcs = WCS(naxis=2)
         code, step = PROJECTIONS[self.projection], self.pixel_scale / 60
