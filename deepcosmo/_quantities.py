@@ -4,7 +4,10 @@ import numpy as np
 from astropy import units
 from astropy.utils.masked import Masked
 
-__all__ = ["in_unit", "masked"]
+__all__ = ["UNITS", "in_unit", "masked"]
+
+UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
+"""Columns of a shear catalogue -> their units, as of `in_unit`; of weights only ratios matter."""
 
 
 def masked(values):

@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import functools
+import io
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import deepcosmo
+from deepcosmo._files import creatable, fits_and_picture
 
 __all__ = ["main"]
 
@@ -40,7 +42,6 @@ weight or w. Galaxies with a missing value (empty, NaN, NA, null), or with an im
 out, and their number is told."""
 
 BATCH = 256
-FITS_SUFFIXES, PICTURE_SUFFIXES = (".fits", ".fit", ".fits.gz"), (".png", ".pdf", ".svg", ".jpg")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -58,8 +59,9 @@ def main(argv=None):
         The exit status: 0, or 1 after one line on standard error that says what was wrong.
     """
     codecs.register_error("deepcosmo", _plain)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="deepcosmo")  # terminals and pipes that are not UTF-8
+    for stream in (sys.stdout, sys.stderr):  # terminals and pipes that are not UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="deepcosmo")
     arguments = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
@@ -82,9 +84,10 @@ def main(argv=None):
 
 
 def _plain(error):
-    """Handler of encoding errors: the nearest ASCII characters, or a question mark."""
-    text = error.object[error.start : error.end].replace("\u00b1", "+-")
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?", error.end
+    """Handler of encoding errors: the nearest ASCII characters, or question marks."""
+    characters = error.object[error.start : error.end].replace("±", "+-")
+    plain = (unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode() for one in characters)
+    return "".join(one or "?" for one in plain), error.end
 
 
 def _parser():
@@ -101,8 +104,9 @@ def _parser():
             sub.add_argument("name", metavar="NAME", help=name)
         return sub
 
-    model = "a model's name, see `deepcosmo list`, or its URL, http://host/name/version"
-    recipe = "a model's name, see `deepcosmo list`, or a file recipe.py"
+    published = "a model's name, see `deepcosmo list`"
+    model = f"{published}, or its URL, http://host/name/version"
+    recipe = f"{published}, or a file recipe.py"
 
     sub = command(_list, "List the models on this machine.")
     sub.add_argument("--task", help="only those for this task, for example generation")
@@ -119,7 +123,7 @@ def _parser():
     sub.add_argument("-n", "--number", type=_positive, default=64, help="how many (default: 64)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same draws (default: 0)")
     sub.add_argument("-o", "--output", type=Path, default=Path("samples"),
-                     help="folder (default: samples), or the name of one of the files, such as galaxies.fits")
+                     help="folder (default: samples), or a file to write, such as galaxies.fits")
 
     sub = command(
         _map,
@@ -139,7 +143,7 @@ def _parser():
     sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
     sub.add_argument("--pixel-scale", type=float, help="arcmin (default: 0.293)")
-    sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark, such as clusters; see below")
+    sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark; see below")
 
     sub = command(
         _train,
@@ -166,7 +170,14 @@ def _parser():
         _evaluate,
         "Measure a model on data that its training never saw. Prints the figures, and writes them to the "
         "model's model.json and card.",
-        "a model's name, see `deepcosmo list`",
+        published,
+    )
+
+    command(
+        _renew,
+        "Record a changed recipe of a model. Only its imports, and the words that describe the model, may differ from "
+        "the recorded recipe, which is looked up in git; the words go to the model's model.json and card.",
+        published,
     )
 
     sub = command(_export, "Write a model as a SavedModel. TensorFlow alone can run it.", model)
@@ -219,8 +230,7 @@ def _sample(arguments):
     from tqdm import tqdm
 
     entry = deepcosmo.zoo.info(arguments.name)
-    single = _suffix(arguments.output)
-    fits, picture = _outputs(arguments.output if single else arguments.output / entry.name)
+    fits, picture = fits_and_picture(arguments.output, entry.name)
     print(f"Loading {entry.name} ...", flush=True)
     model = deepcosmo.zoo.load(arguments.name)
     if not hasattr(model, "draw"):
@@ -303,11 +313,11 @@ def _map(arguments):
     from tqdm import tqdm
 
     from deepcosmo import plots, skymaps
-    from deepcosmo.inference import field
+    from deepcosmo.inference.mass_mapping import field
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
-    fits, picture = _outputs(arguments.out)
+    fits, picture = fits_and_picture(arguments.out)
     for given in filter(None, (arguments.catalog, arguments.points)):
         if fits.exists() and given.exists() and fits.samefile(given):
             raise ValueError(f"{fits} would be written over {given}: choose another --out")
@@ -337,7 +347,7 @@ def _train(arguments):
 
     source = training.find_recipe(arguments.name)
     recipe = training.load_recipe(source, dataset=arguments.dataset)
-    folder = _creatable(arguments.output / recipe.name)
+    folder = creatable(arguments.output / recipe.name)
     model = training.train(recipe, strategy=arguments.strategy, resume=arguments.resume, work_dir=folder)
     if arguments.strategy == "multi_worker":
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -365,46 +375,23 @@ def _evaluate(arguments):
     _info(arguments)
 
 
+def _renew(arguments):
+    from deepcosmo import training
+
+    entry = training.renew(arguments.name)
+    print(f"Written to {entry.directory / 'model.json'} and to the card beside it")
+
+
 def _export(arguments):
     from deepcosmo import export
 
-    folder = _creatable(arguments.directory)
     model = deepcosmo.zoo.load(arguments.name)
-    export.save(model, folder)
+    folder = export.save(model, arguments.directory)
     print(f"SavedModel in {folder}, endpoints: {', '.join(model.endpoints())}")
 
 
 def _download(arguments):
     print(deepcosmo.zoo.download(arguments.name, progress=sys.stderr.isatty()))
-
-
-def _suffix(path):
-    """The suffix of a FITS file or a picture that a path has, or ""."""
-    known = (suffix for suffix in (*FITS_SUFFIXES, *PICTURE_SUFFIXES) if path.name.lower().endswith(suffix))
-    return path.name[-len(suffix) :] if (suffix := next(known, "")) else ""
-
-
-def _outputs(path):
-    """The FITS file and the picture to write: `path` names one of them by its suffix, or none of it and both."""
-    suffix = _suffix(path)
-    stem = path.name.removesuffix(suffix)
-    if not stem.strip("."):
-        raise ValueError(f"{path} is no name for a file")
-    fits = path if suffix.lower() in FITS_SUFFIXES else path.with_name(f"{stem}.fits")
-    picture = path if suffix.lower() in PICTURE_SUFFIXES else path.with_name(f"{stem}.png")
-    for file in (fits, picture):
-        if file.is_dir():
-            raise IsADirectoryError(f"{file} cannot be written: it is a folder")
-    _creatable(path.parent)
-    return fits, picture
-
-
-def _creatable(folder):
-    """The folder, unless a file is in its way: said before any work is done for it."""
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise NotADirectoryError(f"{folder} cannot be made: {place} is no folder")
-    return folder
 
 
 def _print_columns(rows):

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from deepcosmo._files import creatable
+
 __all__ = ["save"]
 
 
@@ -31,7 +33,7 @@ def save(model, directory):
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"{directory} exists and is not an empty folder")
-    directory.mkdir(parents=True, exist_ok=True)
+    creatable(directory)
     endpoints = model.endpoints()
     if "serving_default" not in endpoints:
         raise ValueError(f"{type(model).__name__} has no 'serving_default', only {', '.join(endpoints)}")

@@ -29,8 +29,7 @@ from astropy.table import Column, Table
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS, WCSHDO_P17, WCSHDO_safe
 
-from deepcosmo._quantities import in_unit, masked
-from deepcosmo.physics.catalog import UNITS
+from deepcosmo._quantities import UNITS, in_unit, masked
 
 __all__ = ["read_catalog", "read_map", "read_positions", "write_maps"]
 
@@ -107,8 +106,8 @@ def _columns(path, wanted):
         if len(place) == 1:
             found[column] = _numbers(read(place[0]), f"{path}: column {names[place[0]]}", UNITS[column])
         elif place:
-            raise ValueError(f"{path}: {column} may be any of the columns {', '.join(names[i] for i in place)}; give its "
-                             "name, or leave one of them in the file")  # fmt: skip
+            several = ", ".join(names[i] for i in place)
+            raise ValueError(f"{path}: {column} may be any of its columns {several}: give its name, or rename one")
         elif column != "weight" or given:
             missing = given or " or ".join(COLUMNS[column])
             raise ValueError(f"{path} has no column {missing}; it has {', '.join(names) or 'none'}")

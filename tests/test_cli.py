@@ -12,7 +12,7 @@ import deepcosmo
 from deepcosmo import cli
 
 HEAVY = {"tensorflow", "keras", "numpy"}
-COMMANDS = ["list", "info", "sample", "map", "train", "evaluate", "export", "download"]
+COMMANDS = ["list", "info", "sample", "map", "train", "evaluate", "renew", "export", "download"]
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_wrong_usage_is_one_line(arguments, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["info", "sample", "evaluate", "download"])
+@pytest.mark.parametrize("command", ["info", "sample", "evaluate", "renew", "download"])
 def test_unknown_model(chosen, capsys, command):
     assert "did you mean small_cosmos" in failure(capsys, command, "small_cosmo")
 

@@ -64,7 +64,7 @@ def test_archives_run_on_a_bare_tensorflow(small_tree):
 
 def test_a_flow_runs_on_a_bare_tensorflow(tmp_path):
     """Its endpoints are traced through TensorFlow Probability, of which nothing may be left."""
-    from deepcosmo.models.flows import MAF
+    from deepcosmo.models.densities.flows import MAF
 
     model = MAF(dim=2, context_dim=1, transforms=2, hidden=(8,))
     export.save(model, tmp_path / "saved")

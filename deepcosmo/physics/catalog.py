@@ -17,13 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from astropy.wcs import WCS
 
-from deepcosmo._quantities import in_unit, masked
+from deepcosmo._quantities import UNITS, in_unit, masked
 
-__all__ = ["PIXEL_SCALE", "UNITS", "ShearMap", "SkyGrid", "catalog_to_map", "complete", "impossible"]
+__all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map", "complete", "impossible"]
 
 PIXEL_SCALE = 5 * 60 / 1024  # arcmin: of kappaTNG's maps, and so of all that are simulated or learned from here
 PROJECTIONS = {"tangent": "TAN", "plain": "CAR"}
-UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}  # only ratios of weights matter
 LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
 MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory
 
@@ -32,10 +31,10 @@ def complete(**columns):
     """Galaxies that nothing is missing of: columns of a catalogue without the rows where one of them is masked.
 
     Args:
-        **columns: some of `UNITS`, (n,) each, as Quantities, table columns or numbers in these units.
+        **columns: of ra, dec, e1, e2, weight, (n,) each: Quantities, table columns or numbers; ra and dec in deg.
 
     Returns:
-        dict of float64 arrays (m,), in the units of `UNITS`.
+        dict of float64 arrays (m,), positions in deg.
 
     Raises:
         ValueError: columns that are unknown, unequal in length, empty, of another unit, not finite or out of range.

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._seeds import stateless_seed
 from deepcosmo.physics import particle_mesh
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.physics.cosmology import SPEED_OF_LIGHT, Cosmology, comoving_distance
-from deepcosmo.physics.particle_mesh import as_seed
 
 __all__ = ["LensPlanes", "convergence", "lens_planes", "lensing_weights"]
 
@@ -157,7 +157,7 @@ def convergence(planes, z, n_z=None, *, shape, pixel_scale=PIXEL_SCALE, seed=0, 
     Returns:
         (sources or bins, rows, columns), float32.
     """
-    random = np.random.default_rng(np.asarray(as_seed(seed)) % 2**32)
+    random = np.random.default_rng(np.asarray(stateless_seed(seed)) % 2**32)
     tiles = [_tile(density, random) for density in planes.densities]
     angles = [(np.arange(n) - (n - 1) / 2) * np.radians(pixel_scale / 60) for n in shape]
     seen = (_ray_traced if ray_traced else _straight)(planes, tiles, angles)

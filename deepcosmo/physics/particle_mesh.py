@@ -13,6 +13,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._seeds import stateless_seed
 from deepcosmo.physics.cosmology import growth, growth_rate, hubble_rate, linear_power
 
 __all__ = ["evolve", "paint", "project"]
@@ -104,11 +105,6 @@ def _forces(density):
 # ---- initial conditions
 
 
-def as_seed(seed):
-    """int32[2] of an int or a pair."""
-    return [0, seed] if np.ndim(seed) == 0 else seed
-
-
 def _displacements(cosmology, box, particles, seed):
     """First and second order displacements of 2LPT for unit growth, each (particles, particles, particles, 3)."""
     k = _wave_numbers(particles)
@@ -119,7 +115,7 @@ def _displacements(cosmology, box, particles, seed):
     power = linear_power(cosmology, table / box, [0.0])[0].numpy() / box**3
     amplitude = np.exp(0.5 * np.interp(np.log(length), np.log(table), np.log(power)))
     amplitude[0, 0, 0] = 0.0
-    noise = tf.random.stateless_normal([particles] * 3, as_seed(seed))
+    noise = tf.random.stateless_normal([particles] * 3, stateless_seed(seed))
     # modes of unit-variance noise have variance n^3; those of the density need n^6 P / V
     potential = tf.signal.rfft3d(noise) * (-amplitude * particles**1.5 / square).astype("f4")
     odd = [_without_nyquist(v) for v in k]

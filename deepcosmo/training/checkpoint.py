@@ -2,23 +2,12 @@
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 
-__all__ = ["State", "write_atomically"]
+from deepcosmo._files import write_atomically
 
-
-def write_atomically(path, write):
-    """Calls `write(file)` on a temporary file beside `path`, then renames it onto `path`."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+__all__ = ["State"]
 
 
 @dataclasses.dataclass

@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from deepcosmo._files import write_atomically
 from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
-from deepcosmo.training.checkpoint import State, write_atomically
+from deepcosmo.training.checkpoint import State
 from deepcosmo.training.recipe import Recipe, load_recipe
 from deepcosmo.training.strategies import is_chief
 from deepcosmo.training.strategies import strategy as make_strategy

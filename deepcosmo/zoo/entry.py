@@ -38,7 +38,7 @@ def verify(path, expected):
     if not path.is_file():
         raise DamagedFile(f"{path} is missing")
     if (found := sha256(path)) != expected:
-        raise DamagedFile(f"{path} is damaged: its sha256 is {found[:12]}…, not {expected[:12]}…")
+        raise DamagedFile(f"{path} is damaged: its sha256 is {found[:12]}..., not {expected[:12]}...")
 
 
 def check_format(content, path):

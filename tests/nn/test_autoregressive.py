@@ -7,10 +7,10 @@ import tensorflow as tf
 from scipy import stats
 
 from deepcosmo.nn import monotonic
-from deepcosmo.nn.gaussianise import Gaussianise
 from deepcosmo.nn.made import MADE, MaskedDense
 from deepcosmo.nn.resnet import MLP
-from deepcosmo.nn.standardise import Standardise
+from deepcosmo.nn.transforms.gaussianise import Gaussianise
+from deepcosmo.nn.transforms.standardise import Standardise
 
 
 @pytest.mark.parametrize("residual", [False, True])

@@ -9,7 +9,7 @@ import pytest
 import toy
 from processes import running
 
-from deepcosmo.models.flows import MAF
+from deepcosmo.models.densities.flows import MAF
 from deepcosmo.training import Stage, train
 from deepcosmo.training.checkpoint import State
 

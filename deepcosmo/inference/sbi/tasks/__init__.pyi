@@ -1,0 +1,9 @@
+from . import base as base
+from . import bernoulli_glm as bernoulli_glm
+from . import dynamics as dynamics
+from . import gaussian as gaussian
+from . import registry as registry
+from . import slcp as slcp
+from . import two_moons as two_moons
+from .base import Task as Task
+from .registry import TASKS as TASKS

@@ -1,0 +1,10 @@
+from . import catalog as catalog
+from . import flow_vae as flow_vae
+from . import laplace as laplace
+from . import profiles as profiles
+from . import vae as vae
+from .catalog import CatalogFlow as CatalogFlow
+from .flow_vae import FlowVAE as FlowVAE
+from .profiles import LightProfileDecoder as LightProfileDecoder
+from .profiles import StampEncoder as StampEncoder
+from .vae import GalaxyVAE as GalaxyVAE

@@ -1,0 +1,11 @@
+from . import catalog as catalog
+from . import cosmology as cosmology
+from . import fields as fields
+from . import galaxies as galaxies
+from . import lensing as lensing
+from . import lensing_survey as lensing_survey
+from . import lightcone as lightcone
+from . import particle_mesh as particle_mesh
+from . import shear_modes as shear_modes
+from . import universe as universe
+from . import wiener as wiener
