@@ -66,28 +66,33 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: print(f"deepcosmo: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_, **__: _complain(message)
             arguments.run(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not at the end of the process
     except BrokenPipeError:  # `deepcosmo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("deepcosmo: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
         of_file = isinstance(error, OSError) and error.strerror and error.filename
-        text = f"{error.filename}: {error.strerror}" if of_file else str(error)
-        print(f"deepcosmo: {' '.join(text.split())}", file=sys.stderr)
+        _complain(f"{error.filename}: {error.strerror}" if of_file else error)
         return 1
     return 0
 
 
+def _complain(message):
+    print(f"deepcosmo: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def _plain(error):
-    """Handler of encoding errors: the nearest ASCII characters, or question marks."""
-    characters = error.object[error.start : error.end].replace("±", "+-")
-    plain = (unicodedata.normalize("NFKD", one).encode("ascii", "ignore").decode() for one in characters)
-    return "".join(one or "?" for one in plain), error.end
+    """Handler of encoding errors: the byte of a file's name as it is, else the nearest ASCII or a question mark."""
+    one = error.object[error.start]
+    if "\udc80" <= one <= "\udcff":
+        return bytes([ord(one) - 0xDC00]), error.start + 1
+    text = unicodedata.normalize("NFKD", one.replace("±", "+-"))
+    return text.encode("ascii", "ignore").decode() or "?", error.start + 1
 
 
 def _parser():

@@ -157,14 +157,14 @@ def _table(path, score):
             if start.startswith(b"SIMPLE  ="):
                 table = _fits_table(path, score)
             else:
-                content = (start + file.read()).removeprefix(codecs.BOM_UTF8).lstrip()
-                if content.startswith(b"<"):
-                    table = _votable(content, score)
+                content = (start + file.read()).removeprefix(codecs.BOM_UTF8)
+                if (stripped := content.lstrip()).startswith(b"<"):
+                    table = _votable(stripped, score)
                 elif content.startswith(b"# %ECSV"):
                     table = Table.read(content.decode(), format="ascii.ecsv")
                 else:
                     return _text_table(content, score)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         raise
     except Exception as error:  # whatever the readers of broken files raise
         raise ValueError(f"{path} is no table in FITS, VOTable, ECSV or text: {error}") from None

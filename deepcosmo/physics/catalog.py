@@ -31,7 +31,7 @@ def complete(**columns):
     """Galaxies that nothing is missing of: columns of a catalogue without the rows where one of them is masked.
 
     Args:
-        **columns: of ra, dec, e1, e2, weight, (n,) each: Quantities, table columns or numbers; ra and dec in deg.
+        **columns: ra, dec and perhaps e1, e2, weight, (n,) each: Quantities, table columns or numbers, which are deg.
 
     Returns:
         dict of float64 arrays (m,), positions in deg.
@@ -255,12 +255,9 @@ def _wild(e1, e2, counted):
     scatter = min(np.quantile(np.abs([e1[counted], e2[counted]]), 0.9) / 1.645, 1.0)
     wild = impossible(e1, scatter) | impossible(e2, scatter)
     if number := np.count_nonzero(wild & counted):
-        if number == np.count_nonzero(counted):
-            raise ValueError(f"no galaxy has a possible shear; got e1 of {e1.min():.4g} to {e1.max():.4g} and the like")
-        sizes = np.abs([e1, e2]).max(0)[wild & counted]
-        warnings.warn(
-            f"{number} of {np.count_nonzero(counted)} galaxies are left out: their e1 or e2 of {sizes.min():.4g} to "
-            f"{sizes.max():.4g} in size are no shear",
-            stacklevel=3,
-        )
+        all_of_them, size = np.count_nonzero(counted), np.abs([e1, e2]).max(0)[wild & counted].min()
+        said = f"{number} of {all_of_them} galaxies have no possible shear, but e1 or e2 of {size:.4g} or more in size"
+        if number == all_of_them:
+            raise ValueError(said)
+        warnings.warn(f"{said}: they are left out", stacklevel=3)
     return wild

@@ -8,7 +8,7 @@ import scipy.ndimage
 from deepcosmo import skymaps
 from deepcosmo._quantities import in_unit, masked
 from deepcosmo.inference.mass_mapping.methods import MassMap, mass_map
-from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map, complete
+from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map, complete, impossible
 
 __all__ = ["Coincidence", "FieldMap", "coincidence", "map_field"]
 
@@ -110,11 +110,11 @@ def coincidence(kappa, field, ra, dec, *, sets=1000, seed=0, radius=0.5):
         `Coincidence`
 
     Raises:
-        ValueError: no position lies in an observed pixel, or `kappa` is not finite.
+        ValueError: no position lies in an observed pixel, or `kappa` holds what is no convergence.
     """
     gaps, values = masked(kappa), in_unit(kappa, "", "kappa")
-    if bad := np.count_nonzero(~(gaps | np.isfinite(values))):
-        raise ValueError(f"kappa is not finite in {bad} pixels: mask them")
+    if bad := np.count_nonzero(~gaps & (~np.isfinite(values) | impossible(values, 1.0))):
+        raise ValueError(f"kappa is not finite, or more than 11 in size, in {bad} pixels: mask them")
     observed = field.data.mask & ~gaps
     width = in_unit(radius, "arcmin", "radius") / field.grid.pixel_scale
     smooth, seen = (scipy.ndimage.gaussian_filter(v, width) for v in (np.where(gaps, 0, values), (~gaps).astype(float)))
