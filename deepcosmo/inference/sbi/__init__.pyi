@@ -1,21 +1,20 @@
-from . import compression as compression
-from . import ensemble as ensemble
-from . import estimators as estimators
-from . import mcmc as mcmc
-from . import networks as networks
-from . import posterior as posterior
-from . import rounds as rounds
-from . import saving as saving
-from . import simulations as simulations
-from . import support as support
-from . import tasks as tasks
-from . import training as training
+from . import (
+    compression as compression,
+    ensemble as ensemble,
+    estimators as estimators,
+    mcmc as mcmc,
+    networks as networks,
+    posterior as posterior,
+    rounds as rounds,
+    saving as saving,
+    simulations as simulations,
+    support as support,
+    tasks as tasks,
+    training as training,
+)
 from .compression import train_compressor as train_compressor
 from .ensemble import Ensemble as Ensemble
-from .estimators import APT as APT
-from .estimators import NLE as NLE
-from .estimators import NPE as NPE
-from .estimators import NRE as NRE
+from .estimators import APT as APT, NLE as NLE, NPE as NPE, NRE as NRE
 from .rounds import sequential as sequential
 from .saving import load as load
 from .tasks.registry import TASKS as TASKS

@@ -1,7 +1,4 @@
-from . import gaussianise as gaussianise
-from . import linear_fit as linear_fit
-from . import power as power
-from . import standardise as standardise
+from . import gaussianise as gaussianise, linear_fit as linear_fit, power as power, standardise as standardise
 from .gaussianise import Gaussianise as Gaussianise
 from .linear_fit import LinearFit as LinearFit
 from .power import Power as Power

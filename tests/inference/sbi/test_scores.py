@@ -6,8 +6,8 @@ import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi import simulations
+from deepcosmo.inference.sbi.networks import RatioEstimator
 from deepcosmo.inference.sbi.networks.scored import Scored
-from deepcosmo.models import RatioEstimator
 from deepcosmo.models.densities.prepared import PreparedDensity
 
 tfd = tfp.distributions
