@@ -15,7 +15,6 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from astropy.wcs import WCS
 
 from deepcosmo._quantities import UNITS, in_unit, masked
 
@@ -135,6 +134,8 @@ class SkyGrid:
     @property
     def wcs(self):
         """The grid as an `astropy.wcs.WCS`; FITS axis 1 runs along columns."""
+        from astropy.wcs import WCS
+
         rows, columns = self.shape
         wcs = WCS(naxis=2)
         code, step = PROJECTIONS[self.projection], self.pixel_scale / 60
