@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from deepcosmo._quantities import in_unit, masked
-from deepcosmo._seeds import stateless_seed
 from deepcosmo.physics.catalog import impossible
 
 __all__ = ["METHODS", "MassMap", "mass_map"]
@@ -98,6 +97,8 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
         TypeError: an option that the method does not have.
         FloatingPointError: the method found no finite map.
     """
+    from deepcosmo._seeds import stateless_seed  # TensorFlow loads on first use
+
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     pixel_scale = in_unit(pixel_scale, "arcmin", "pixel_scale")

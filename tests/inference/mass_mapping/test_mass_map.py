@@ -227,7 +227,7 @@ def holding(shape, value):
     ({"pixel_scale": 0.0}, "pixel_scale must be positive, in arcmin; got 0.0"),
     ({"method": "glimpse"}, "method must be one of kaiser_squires, wiener, sparse, tv.*; got 'glimpse'"),
     ({"num_samples": -1}, "num_samples must be an integer"),
-    ({"seed": 0.5}, "seed must be an integer"),
+    ({"seed": 0.5}, "seed is an integer or"),
     ({"prior": (np.arange(3.0), np.ones(3))}, "prior must have positive, increasing ell"),
     ({"prior": (np.ones(3), np.ones(4))}, "prior must be"),
     ({"method": "kaiser_squires", "smoothing": -1.0}, "smoothing must be"),
