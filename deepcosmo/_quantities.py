@@ -1,8 +1,6 @@
 """Numbers as users have them: in units of their own, and masked where nothing was measured."""
 
 import numpy as np
-from astropy import units
-from astropy.utils.masked import Masked
 
 __all__ = ["UNITS", "in_unit", "masked"]
 
@@ -12,7 +10,8 @@ UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
 
 def masked(values):
     """Where values are masked, as by `numpy.ma`, `MaskedColumn` or `astropy.utils.masked`: bool, of their shape."""
-    mask = values.mask if isinstance(values, np.ma.MaskedArray | Masked) else False
+    known = isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
+    mask = values.mask if known else False
     return np.broadcast_to(mask, np.shape(values))
 
 
@@ -28,7 +27,7 @@ def in_unit(values, unit, name):
         ValueError: they are no numbers, or cannot be converted to `unit`.
     """
     try:
-        numbers = np.asarray(values.unmasked if isinstance(values, Masked) else values)
+        numbers = np.asarray(getattr(values, "unmasked", values))
         numbers = numbers.astype(np.float64, casting="same_kind")
     except TypeError:
         kind = getattr(values, "dtype", np.asarray(values, object).dtype)
@@ -45,6 +44,8 @@ def in_unit(values, unit, name):
 
 def _known(unit):
     """The unit; of one that astropy does not know, what is meant: `DEG`, `degrees`, `Radians` in headers of files."""
+    from astropy import units  # only who has units needs it
+
     if isinstance(unit, units.UnrecognizedUnit):
         return units.Unit(str(unit).lower().removesuffix("s"), parse_strict="silent")
     return units.Unit(unit)
