@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from fresh_process import pytest_runtest_protocol, pytest_runtestloop  # noqa: F401
+
+from tests.fresh_process import pytest_runtest_protocol, pytest_runtestloop  # noqa: F401
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 TESTS = Path(__file__).parent
