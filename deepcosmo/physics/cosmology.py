@@ -267,7 +267,7 @@ def _nonlinear_scale(delta, d2, dtype):
     Where nothing is nonlinear, R is 2 kpc, and halofit's power that of linear theory.
     """
     # ln sigma^2 today and its first two derivatives in ln R, (..., radii)
-    x = tf.cast(np.exp(2.0 * (_LOG_K + _LOG_R[:, None])), dtype)
+    x = tf.cast(tf.exp(2.0 * (tf.constant(_LOG_K) + _LOG_R[:, None])), dtype)  # here, as a constant it fills 1.6 MB
     terms = _STEP * delta * tf.exp(-x)
     s0, s1, s2 = (tf.reduce_sum(terms * weight, -1) for weight in (1.0, -2.0 * x, 4.0 * x * (x - 1.0)))
     slope = s1 / s0

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier
 
 __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
@@ -37,8 +38,10 @@ def psf_transfer(psf, size):
 
 
 def _quadratic_basis(size, step=1):
-    """1, x, y, x², xy and y² at the cells of `step` pixels, from the middle of the stamp, (6, cells): made in the graph,
-    where they would fill as much of a SavedModel as the weights."""
+    """1, x, y, x², xy and y² at the cells of `step` pixels, from the middle of the stamp, (6, cells).
+
+    They are made in the graph: as constants they would fill as much of a SavedModel as the weights.
+    """
     axis = ops.arange(0, size, step, dtype="float32") + (step - size) / 2
     y, x = (ops.reshape(v, (-1,)) for v in ops.meshgrid(axis, axis, indexing="ij"))
     return ops.stack([ops.ones_like(x), x, y, x * x, x * y, y * y])
@@ -92,7 +95,7 @@ def _hermite(u, order):
     return h
 
 
-class LightProfileDecoder(keras.layers.Layer):
+class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
     """Latent vector -> positive surface brightness of a galaxy, free of PSF and noise.
 
     A network turns the latent vector into the parameters of two elliptical families of Gaussians with a common
@@ -220,8 +223,11 @@ _POLYNOMIALS = (
 
 
 def _moment_filters(size, scales):
-    """Gaussian windows times `_POLYNOMIALS`, of unit norm: powers 0 to 4 of a coordinate times its window, (size, scales,
-    5), and the coefficients of the products of two of them, (scales, 25, filters)."""
+    """Gaussian windows times `_POLYNOMIALS`, of unit norm, by their factors along each axis.
+
+    Returns powers 0 to 4 of a coordinate times its window, (size, scales, 5), and the coefficients of the products of
+    two of them, (scales, 25, filters).
+    """
     u = (np.arange(size) + (1 - size) / 2)[:, None] / scales
     factors = np.exp(-0.5 * u**2)[..., None] * u[..., None] ** np.arange(5)
     coefficients = np.zeros((5, 5, len(_POLYNOMIALS)))
@@ -234,7 +240,7 @@ def _moment_filters(size, scales):
     return factors.astype("float32"), coefficients.astype("float32")
 
 
-class StampEncoder(keras.layers.Layer):
+class StampEncoder(SinglePrecision, keras.layers.Layer):
     """Image, PSF and noise level -> Gaussian over the latent vector.
 
     Weighted moments at a ladder of scales carry the flux and shape of bright galaxies at full precision; a small
