@@ -7,12 +7,13 @@ from deepcosmo._seeds import stateless_seed
 from deepcosmo.inference.sbi.estimators import NPE
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.densities.committee import log_mean
 
 __all__ = ["Ensemble"]
 
 
-class Ensemble:
+class Ensemble(SinglePrecision):
     """The mean of the densities of estimators of one kind (Lakshminarayanan et al. 2017, arXiv:1612.01474).
 
         posterior = Ensemble([NPE(prior) for _ in range(5)]).fit(theta, x).posterior(x_observed)

@@ -19,13 +19,14 @@ from deepcosmo.inference.sbi.networks.scored import Scored
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
 from deepcosmo.inference.sbi.support import interior, unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.densities.prepared import DENSITIES, PreparedDensity
 from deepcosmo.nn.transforms.linear_fit import LinearFit
 
 __all__ = ["APT", "METHODS", "NLE", "NPE", "NRE", "Estimator"]
 
 
-class Estimator(abc.ABC):
+class Estimator(SinglePrecision, abc.ABC):
     """What the methods share: checked simulations, a network, posteriors.
 
     Args:

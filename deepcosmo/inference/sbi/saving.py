@@ -12,6 +12,7 @@ from deepcosmo._files import write_atomically
 from deepcosmo.inference.sbi.ensemble import Ensemble
 from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.training import copied
+from deepcosmo.models._precision import single_precision
 from deepcosmo.models.base import freeze
 from deepcosmo.nn.transforms.linear_fit import LinearFit
 
@@ -21,6 +22,7 @@ WEIGHTS = "matrix", "bias", "factor", "inverse"  # of `LinearFit`
 DRAWS = 100  # of the prior, where another one would show
 
 
+@single_precision()
 def save(estimator, path):
     """Writes a trained estimator or ensemble to a file, a zip archive of Keras models, JSON and arrays."""
     with tempfile.TemporaryDirectory() as folder:
@@ -35,6 +37,7 @@ def save(estimator, path):
         write_atomically(path, pack)
 
 
+@single_precision()
 def load(path, prior):
     """The estimator or ensemble that `save` wrote, which gives the same posteriors.
 
