@@ -1,6 +1,8 @@
+from . import bounds as bounds
 from . import compression as compression
 from . import ensemble as ensemble
 from . import estimators as estimators
+from . import loading as loading
 from . import mcmc as mcmc
 from . import networks as networks
 from . import posterior as posterior
@@ -10,13 +12,15 @@ from . import simulations as simulations
 from . import support as support
 from . import tasks as tasks
 from . import training as training
+from . import typical as typical
 from .compression import train_compressor as train_compressor
 from .ensemble import Ensemble as Ensemble
 from .estimators import APT as APT
 from .estimators import NLE as NLE
 from .estimators import NPE as NPE
 from .estimators import NRE as NRE
+from .loading import load as load
 from .rounds import sequential as sequential
-from .saving import load as load
+from .saving import save as save
 from .tasks.registry import TASKS as TASKS
 from .training import Training as Training

@@ -1,3 +1,4 @@
+from . import bounds as bounds
 from . import committee as committee
 from . import compressor as compressor
 from . import conditional as conditional

@@ -9,6 +9,7 @@ from keras import ops
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.densities.bounds import onto_bounds
 from deepcosmo.models.densities.committee import Committee
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.models.densities.prepared import DENSITIES
@@ -62,19 +63,7 @@ class MapPosterior(ProbabilisticModel):
     def bijector(self):
         """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
         # no property: Keras reads those of a model when it loads weights, and TFP takes as long to import as they do
-        import tensorflow_probability as tfp
-
-        def of(low, high):
-            if np.isinf(low) and np.isinf(high):
-                return tfp.bijectors.Identity()
-            if np.isinf(high):
-                return tfp.bijectors.Chain([tfp.bijectors.Shift(low), tfp.bijectors.Softplus()])
-            if np.isinf(low):
-                return tfp.bijectors.Chain([tfp.bijectors.Shift(high), tfp.bijectors.Scale(-1.0),
-                                            tfp.bijectors.Softplus()])  # fmt: skip
-            return tfp.bijectors.Sigmoid(low, high)
-
-        return tfp.bijectors.Blockwise([of(*pair) for pair in self.bounds])
+        return onto_bounds(self.bounds)
 
     def adapt(self, maps, theta):
         """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and

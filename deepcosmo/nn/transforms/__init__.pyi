@@ -1,5 +1,6 @@
 from . import gaussianise as gaussianise
 from . import linear_fit as linear_fit
+from . import outliers as outliers
 from . import power as power
 from . import standardise as standardise
 from .gaussianise import Gaussianise as Gaussianise

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from deepcosmo.models import RatioEstimator
+from deepcosmo.inference.sbi.networks.ratio import RatioEstimator
 
 
 def test_ratio_of_a_normal_distribution(tmp_path):
@@ -10,9 +10,9 @@ def test_ratio_of_a_normal_distribution(tmp_path):
     x = (y + 0.5 * rng.normal(size=y.shape)).astype("float32")
     keras.utils.set_random_seed(0)
     model = RatioEstimator(dim=1, x_shape=(1,), hidden=(32, 32))
-    model.adapt(x, y)
+    model.adapt(x, {"theta": y})
     model.compile(keras.optimizers.Adam(3e-3))
-    model.fit(x, y, batch_size=200, epochs=15, verbose=0)
+    model.fit(x, {"theta": y}, batch_size=200, epochs=15, verbose=0)
     grid = np.stack(np.meshgrid(np.linspace(-1.5, 1.5, 13), np.linspace(-1.5, 1.5, 13)), -1).reshape(-1, 2)
     theta, data = grid[:, :1].astype("float32"), grid[:, 1:].astype("float32")
     found = model.log_ratio_of_features(theta, model(data)).numpy()
