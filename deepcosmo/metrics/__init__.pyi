@@ -1,14 +1,16 @@
-from . import apertures as apertures
-from . import calibration as calibration
-from . import comparison as comparison
-from . import galaxies as galaxies
-from . import lensing_posterior as lensing_posterior
-from . import maps as maps
-from . import mass_maps as mass_maps
-from . import metric as metric
-from . import morphology as morphology
-from . import ranks as ranks
-from . import residuals as residuals
-from . import sersic_fit as sersic_fit
-from . import two_sample as two_sample
+from . import (
+    apertures as apertures,
+    calibration as calibration,
+    comparison as comparison,
+    galaxies as galaxies,
+    lensing_posterior as lensing_posterior,
+    maps as maps,
+    mass_maps as mass_maps,
+    metric as metric,
+    morphology as morphology,
+    ranks as ranks,
+    residuals as residuals,
+    sersic_fit as sersic_fit,
+    two_sample as two_sample,
+)
 from .metric import Metric as Metric

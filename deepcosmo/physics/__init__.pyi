@@ -1,11 +1,13 @@
-from . import catalog as catalog
-from . import cosmology as cosmology
-from . import fields as fields
-from . import galaxies as galaxies
-from . import lensing as lensing
-from . import lensing_survey as lensing_survey
-from . import lightcone as lightcone
-from . import particle_mesh as particle_mesh
-from . import shear_modes as shear_modes
-from . import universe as universe
-from . import wiener as wiener
+from . import (
+    catalog as catalog,
+    cosmology as cosmology,
+    fields as fields,
+    galaxies as galaxies,
+    lensing as lensing,
+    lensing_survey as lensing_survey,
+    lightcone as lightcone,
+    particle_mesh as particle_mesh,
+    shear_modes as shear_modes,
+    universe as universe,
+    wiener as wiener,
+)

@@ -1,18 +1,15 @@
-from . import augment as augment
-from . import callbacks as callbacks
-from . import checkpoint as checkpoint
-from . import convergence as convergence
-from . import data as data
-from . import evaluation as evaluation
-from . import fit as fit
-from . import recipe as recipe
-from . import strategies as strategies
-from .evaluation import evaluate as evaluate
-from .evaluation import renew as renew
-from .fit import fit_part as fit_part
-from .fit import train as train
-from .recipe import Recipe as Recipe
-from .recipe import Stage as Stage
-from .recipe import find_recipe as find_recipe
-from .recipe import load_recipe as load_recipe
+from . import (
+    augment as augment,
+    callbacks as callbacks,
+    checkpoint as checkpoint,
+    convergence as convergence,
+    data as data,
+    evaluation as evaluation,
+    fit as fit,
+    recipe as recipe,
+    strategies as strategies,
+)
+from .evaluation import evaluate as evaluate, renew as renew
+from .fit import fit_part as fit_part, train as train
+from .recipe import Recipe as Recipe, Stage as Stage, find_recipe as find_recipe, load_recipe as load_recipe
 from .strategies import strategy as strategy

@@ -12,8 +12,7 @@ from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
 from deepcosmo.training.checkpoint import State
 from deepcosmo.training.recipe import Recipe, load_recipe
-from deepcosmo.training.strategies import is_chief
-from deepcosmo.training.strategies import strategy as make_strategy
+from deepcosmo.training.strategies import is_chief, strategy as make_strategy
 
 __all__ = ["fit_part", "train"]
 

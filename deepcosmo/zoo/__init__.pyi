@@ -1,16 +1,18 @@
-from . import entry as entry
-from . import golden as golden
-from . import loading as loading
-from . import publishing as publishing
-from . import store as store
-from .entry import DamagedFile as DamagedFile
-from .entry import Entry as Entry
-from .entry import ZooError as ZooError
-from .loading import download as download
-from .loading import info as info
-from .loading import list_models as list_models
-from .loading import load as load
-from .loading import saved_model as saved_model
-from .loading import url as url
-from .publishing import publish as publish
-from .publishing import record_metrics as record_metrics
+from . import (
+    entry as entry,
+    golden as golden,
+    loading as loading,
+    publishing as publishing,
+    renewal as renewal,
+    store as store,
+)
+from .entry import DamagedFile as DamagedFile, Entry as Entry, ZooError as ZooError
+from .loading import (
+    download as download,
+    info as info,
+    list_models as list_models,
+    load as load,
+    saved_model as saved_model,
+    url as url,
+)
+from .publishing import publish as publish, record_metrics as record_metrics

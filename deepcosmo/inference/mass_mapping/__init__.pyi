@@ -1,18 +1,15 @@
-from . import diffusion as diffusion
-from . import field as field
-from . import kaiser_squires as kaiser_squires
-from . import methods as methods
-from . import primal_dual as primal_dual
-from . import priors as priors
-from . import score_hmc as score_hmc
-from . import sparse as sparse
-from . import total_variation as total_variation
-from . import unet as unet
-from . import wiener as wiener
-from .field import Coincidence as Coincidence
-from .field import FieldMap as FieldMap
-from .field import coincidence as coincidence
-from .field import map_field as map_field
-from .methods import METHODS as METHODS
-from .methods import MassMap as MassMap
-from .methods import mass_map as mass_map
+from . import (
+    diffusion as diffusion,
+    field as field,
+    kaiser_squires as kaiser_squires,
+    methods as methods,
+    primal_dual as primal_dual,
+    priors as priors,
+    score_hmc as score_hmc,
+    sparse as sparse,
+    total_variation as total_variation,
+    unet as unet,
+    wiener as wiener,
+)
+from .field import Coincidence as Coincidence, FieldMap as FieldMap, coincidence as coincidence, map_field as map_field
+from .methods import METHODS as METHODS, MassMap as MassMap, mass_map as mass_map

@@ -1,24 +1,23 @@
-from . import bounds as bounds
-from . import compression as compression
-from . import ensemble as ensemble
-from . import estimators as estimators
-from . import loading as loading
-from . import mcmc as mcmc
-from . import networks as networks
-from . import posterior as posterior
-from . import rounds as rounds
-from . import saving as saving
-from . import simulations as simulations
-from . import support as support
-from . import tasks as tasks
-from . import training as training
-from . import typical as typical
+from . import (
+    bounds as bounds,
+    compression as compression,
+    ensemble as ensemble,
+    estimators as estimators,
+    loading as loading,
+    mcmc as mcmc,
+    networks as networks,
+    posterior as posterior,
+    rounds as rounds,
+    saving as saving,
+    simulations as simulations,
+    support as support,
+    tasks as tasks,
+    training as training,
+    typical as typical,
+)
 from .compression import train_compressor as train_compressor
 from .ensemble import Ensemble as Ensemble
-from .estimators import APT as APT
-from .estimators import NLE as NLE
-from .estimators import NPE as NPE
-from .estimators import NRE as NRE
+from .estimators import APT as APT, NLE as NLE, NPE as NPE, NRE as NRE
 from .loading import load as load
 from .rounds import sequential as sequential
 from .saving import save as save

@@ -1,19 +1,17 @@
-from . import bounds as bounds
-from . import committee as committee
-from . import compressor as compressor
-from . import conditional as conditional
-from . import flows as flows
-from . import mdn as mdn
-from . import prepared as prepared
-from . import regression as regression
+from . import (
+    bounds as bounds,
+    committee as committee,
+    compressor as compressor,
+    conditional as conditional,
+    flows as flows,
+    mdn as mdn,
+    prepared as prepared,
+    regression as regression,
+)
 from .committee import Committee as Committee
-from .compressor import Compressor as Compressor
-from .compressor import PointEstimate as PointEstimate
+from .compressor import Compressor as Compressor, PointEstimate as PointEstimate
 from .conditional import ConditionalDensity as ConditionalDensity
-from .flows import MAF as MAF
-from .flows import NSF as NSF
-from .flows import MAFMoG as MAFMoG
-from .flows import RealNVP as RealNVP
+from .flows import MAF as MAF, NSF as NSF, MAFMoG as MAFMoG, RealNVP as RealNVP
 from .mdn import MDN as MDN
 from .prepared import PreparedDensity as PreparedDensity
 from .regression import Regression as Regression

@@ -1,10 +1,5 @@
-from . import catalog as catalog
-from . import flow_vae as flow_vae
-from . import laplace as laplace
-from . import profiles as profiles
-from . import vae as vae
+from . import catalog as catalog, flow_vae as flow_vae, laplace as laplace, profiles as profiles, vae as vae
 from .catalog import CatalogFlow as CatalogFlow
 from .flow_vae import FlowVAE as FlowVAE
-from .profiles import LightProfileDecoder as LightProfileDecoder
-from .profiles import StampEncoder as StampEncoder
+from .profiles import LightProfileDecoder as LightProfileDecoder, StampEncoder as StampEncoder
 from .vae import GalaxyVAE as GalaxyVAE

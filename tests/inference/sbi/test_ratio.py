@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from deepcosmo.inference.sbi.networks.ratio import RatioEstimator
+from deepcosmo.inference.sbi.networks import RatioEstimator
 
 
 def test_ratio_of_a_normal_distribution(tmp_path):

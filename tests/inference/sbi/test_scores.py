@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi import simulations
-from deepcosmo.inference.sbi.networks.ratio import RatioEstimator
+from deepcosmo.inference.sbi.networks import RatioEstimator
 from deepcosmo.inference.sbi.networks.scored import Scored
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.models.densities.prepared import PreparedDensity

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from densities import lognormal, lognormal_entropy, lognormal_log_prob, two_moons, two_moons_log_prob
+from known_densities import lognormal, lognormal_entropy, lognormal_log_prob, two_moons, two_moons_log_prob
 
 from deepcosmo.models import MAF, NSF, MAFMoG, RealNVP
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from densities import lognormal, lognormal_log_prob
+from known_densities import lognormal, lognormal_log_prob
 
 from deepcosmo.models import MDN, Regression
 
