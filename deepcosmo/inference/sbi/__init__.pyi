@@ -1,4 +1,5 @@
 from . import (
+    base as base,
     bounds as bounds,
     compression as compression,
     ensemble as ensemble,

@@ -1,4 +1,9 @@
-"""Training of small networks on simulations in memory: early stopping, best weights, one setting for all."""
+"""Training of small networks on simulations in memory: early stopping, best weights, one setting for all.
+
+The choice of weights, their averages and replicas are those of `deepcosmo.training`. What differs from its `train` is
+what a recipe says and an estimator cannot know: the validation loss decides how many epochs there are and how the
+learning rate falls. Arrays take the place of data sets, and minutes of training need no checkpoints.
+"""
 
 import dataclasses
 import math

@@ -5,8 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.densities.conditional import ConditionalDensity
+from deepcosmo.models.densities.encoded import EncodedDensity
 from deepcosmo.models.densities.flows import MAF, NSF, MAFMoG, RealNVP
 from deepcosmo.models.densities.mdn import MDN
 from deepcosmo.nn.transforms.linear_fit import LinearFit
@@ -27,7 +27,7 @@ DENSITIES = {
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class PreparedDensity(ProbabilisticModel):
+class PreparedDensity(EncodedDensity):
     """p(y | x) of vectors y, given data x of any kind, in the units of both.
 
     Vectors x become features by a power transformation of each column, whose far tails count logarithmically. Other
@@ -97,9 +97,6 @@ class PreparedDensity(ProbabilisticModel):
         if self.gaps:
             value = ops.concatenate([ops.where(known, value, 0.0), ops.cast(known, value.dtype)], -1)
         return self.compressor(value)
-
-    def call(self, x):
-        return self.encode(x)
 
     def own_compressor(self):
         """The compressor that is trained along."""
