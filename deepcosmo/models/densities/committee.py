@@ -74,4 +74,4 @@ def mixed(members, seed):
     seeds = tf.random.split(stateless_seed(seed), len(members) + 1)
     draws = tf.stack([draw(own) for draw, own in zip(members, tf.unstack(seeds[1:]), strict=True)])
     chosen = tf.random.stateless_uniform(tf.shape(draws)[1:-1], seeds[0], maxval=len(members), dtype=tf.int32)
-    return tf.einsum("k...d,...k->...d", draws, tf.one_hot(chosen, len(members), dtype=draws.dtype))
+    return tf.reduce_sum(draws * tf.one_hot(chosen, len(members), axis=0, dtype=draws.dtype)[..., None], 0)
