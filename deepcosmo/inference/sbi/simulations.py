@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import scipy.stats
 
+from deepcosmo._quantities import masked
 from deepcosmo.inference.sbi.support import offsets
 from deepcosmo.nn.transforms.outliers import extreme, far_out, moved_in
 
@@ -17,10 +18,11 @@ ROWS = 1000  # are enough to know the offset of arrays
 
 def floats(values):
     """An array of float32 or float64 of anything like an array, NaN where it is masked."""
-    values = np.ma.asanyarray(values)
+    mask, values = masked(values), np.ma.asanyarray(getattr(values, "unmasked", values))
     if values.dtype not in (np.float32, np.float64):
         values = values.astype("float64")
-    return values.filled(np.nan)
+    values = values.filled(np.nan)
+    return np.where(mask, np.nan, values) if mask.any() else values
 
 
 @dataclasses.dataclass(frozen=True)
