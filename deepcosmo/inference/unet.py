@@ -1,11 +1,17 @@
 """Posterior mean and scatter of the convergence by the network `KappaUNet`."""
 
+import scipy.ndimage
 import tensorflow as tf
 
 from deepcosmo.inference import prior, wiener
 from deepcosmo.inference.mass_mapping import MassMap
 
 __all__ = ["estimate", "network_input"]
+
+# Of the mean precision in windows of 16 pixels: surveys of the training go down to 0.09. With 0.06 in all pixels the
+# errors are still below those of the Wiener filter, with 0.045 they are 30% larger, with 0.022 70 times as large.
+LEAST_NOISE = 0.065
+WINDOW = 16
 
 
 @tf.function(autograph=False)
@@ -24,10 +30,19 @@ def network_input(shear, power, precision):
 
 def estimate(shear, precision, *, pixel_scale, model=None):
     """Mean and scatter of `mass_map`, see there."""
-    model = model or prior.published("unet_kappa")
+    if model is None:
+        _check_depth(precision)
+        model = prior.published("unet_kappa")
     grid = prior.network_grid(model, shear.shape[:2], pixel_scale)
     inside = prior.middle(grid, shear.shape[:2])
     power = tf.transpose(model.spectrum.power(grid))
     shear, precision = (tf.constant(prior.embedded(field, grid)) for field in (shear, precision))
     mean, std = _posterior(model, shear, power, precision)
     return MassMap(mean=mean.numpy()[inside], std=std.numpy()[inside])
+
+
+def _check_depth(precision):
+    noise = scipy.ndimage.uniform_filter(precision.mean(-1), WINDOW, mode="constant").max() ** -0.5
+    if noise < LEAST_NOISE:
+        raise ValueError(f"the network unet_kappa takes noise of at least {LEAST_NOISE} per pixel, over {WINDOW} x "
+                         f"{WINDOW} pixels; got {noise:.2g}: use method 'posterior' or 'wiener'")
