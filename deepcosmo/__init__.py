@@ -3,10 +3,8 @@
 Submodules load on first use, so that ``import deepcosmo`` does not import TensorFlow.
 """
 
-from deepcosmo._lazy import submodules
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = ["export", "inference", "metrics", "models", "nn", "physics", "plots", "skymaps", "training", "zoo"]
-
-__getattr__, __dir__ = submodules(__name__, __all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepcosmo.inference.full_field import FullField
+from deepcosmo.inference.explicit.full_field import FullField
 from deepcosmo.metrics.lensing_posterior import observed
 from deepcosmo.physics.lensing_survey import lsst_y10, lsst_y10_small
 from deepcosmo.zoo import store

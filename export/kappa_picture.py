@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
 from deepcosmo import plots, skymaps, zoo
-from deepcosmo.inference import field
+from deepcosmo.inference.mass_mapping import field
 from deepcosmo.metrics import mass_maps
 from deepcosmo.zoo import publishing
 

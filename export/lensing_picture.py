@@ -13,9 +13,9 @@ import sys
 import numpy as np
 
 from deepcosmo import plots, zoo
-from deepcosmo.inference.power_spectrum import PowerSpectrum
+from deepcosmo.inference.explicit.power_spectrum import PowerSpectrum
 from deepcosmo.metrics.lensing_posterior import calibration_of_summaries, observed
-from deepcosmo.models.map_compressor import in_batches
+from deepcosmo.models.maps.compressors import in_batches
 from deepcosmo.training.recipe import load_recipe
 from deepcosmo.zoo import publishing
 

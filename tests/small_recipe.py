@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from small_model import SmallModel
 
-from deepcosmo.training import Metric, Recipe, Stage
+from deepcosmo.metrics import Metric
+from deepcosmo.training import Recipe, Stage
 from deepcosmo.zoo import golden
 
 

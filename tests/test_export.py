@@ -32,6 +32,8 @@ def test_folder_in_use_is_refused(tmp_path):
         export.save(SmallModel(), tmp_path)
     with pytest.raises(FileExistsError):
         export.save(SmallModel(), tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match="file is a file"):
+        export.save(SmallModel(), tmp_path / "file" / "new")
 
 
 def test_incomplete_endpoints_are_refused(tmp_path):
@@ -64,7 +66,7 @@ def test_archives_run_on_a_bare_tensorflow(small_tree):
 
 def test_a_flow_runs_on_a_bare_tensorflow(tmp_path):
     """Its endpoints are traced through TensorFlow Probability, of which nothing may be left."""
-    from deepcosmo.models.flows import MAF
+    from deepcosmo.models.densities.flows import MAF
 
     model = MAF(dim=2, context_dim=1, transforms=2, hidden=(8,))
     export.save(model, tmp_path / "saved")

@@ -1,13 +1,9 @@
 """Data sets in the convention of TensorFlow Datasets; importing this package registers them all."""
 
-from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder as CosmosStamps
-from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import CosmosStampsConfig
-from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
-from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
-from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import Builder as LensingPairs
-from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import LensingPairsConfig
-from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import Builder as LensingSbi
-from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import LensingSBIConfig
+from tfds_builders.cosmos_stamps.cosmos_stamps_dataset_builder import Builder as CosmosStamps, CosmosStampsConfig
+from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps, KappaMapsConfig
+from tfds_builders.lensing_pairs.lensing_pairs_dataset_builder import Builder as LensingPairs, LensingPairsConfig
+from tfds_builders.lensing_sbi.lensing_sbi_dataset_builder import Builder as LensingSbi, LensingSBIConfig
 
 __all__ = [
     "CosmosStamps",

@@ -1,12 +1,10 @@
-"""Inference from data with priors, classical and learned; everything loads on first use.
+"""Inference from data with priors, classical and learned. Each room answers one kind of question.
 
-    mass_map(shear, noise_std, mask, pixel_scale=0.29, method="wiener") -> MassMap
+- `mass_mapping`: dark matter from shear, `mass_map(shear, noise_std, mask, pixel_scale=0.29, method="wiener")`.
+- `sbi`: posteriors from simulations, without a likelihood.
+- `explicit`: posteriors with a likelihood, of power spectra and of the full field.
 """
 
-from deepcosmo._lazy import members
+import lazy_loader
 
-_FILES = {"MassMap": "mass_mapping", "mass_map": "mass_mapping"}
-
-__all__ = sorted(_FILES)
-
-__getattr__, __dir__ = members(__name__, _FILES)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

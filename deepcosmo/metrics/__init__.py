@@ -1,19 +1,5 @@
-"""Judging samples and fits: morphology, comparison with truth, residuals; modules load on first use."""
+"""Judging samples and fits: calibration, two-sample tests, morphology, statistics of maps, residuals."""
 
-from deepcosmo._lazy import submodules
+import lazy_loader
 
-__all__ = [
-    "apertures",
-    "calibration",
-    "comparison",
-    "galaxies",
-    "lensing_posterior",
-    "maps",
-    "mass_maps",
-    "morphology",
-    "residuals",
-    "sersic_fit",
-    "two_sample",
-]
-
-__getattr__, __dir__ = submodules(__name__, __all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

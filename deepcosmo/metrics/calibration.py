@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import scipy.stats
 
-from deepcosmo.metrics import maps
+from deepcosmo.metrics.ranks import ranks, tarp_coverage
 
 __all__ = ["Calibration", "calibration"]
 
@@ -38,8 +38,8 @@ class Calibration:
         """
         levels = np.asarray(levels, float)
         found = {"ranks": np.mean(np.abs(2 * self.ranks - 1)[None] < levels[:, None, None], 1),
-                 "tarp": maps.tarp_coverage(self.tarp, levels)}
-        return found if self.density is None else {**found, "density": maps.tarp_coverage(1 - self.density, levels)}
+                 "tarp": tarp_coverage(self.tarp, levels)}
+        return found if self.density is None else {**found, "density": tarp_coverage(1 - self.density, levels)}
 
     def plot(self, path=None, *, labels=None):
         """Ranks and coverage with the bands of 95% that calibrated posteriors keep to; returns the figure."""
@@ -69,9 +69,9 @@ def calibration(theta, samples, *, log_prob=None, seed=0):
     scale = theta.std(0)
     points = theta[rng.permutation(len(theta))]  # another truth is a draw of the prior that knows nothing of this one
     distances = [np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples)]
-    density = None if log_prob is None else maps.ranks(*log_prob, seed=int(rng.integers(2**31)))
-    return Calibration(ranks=maps.ranks(theta, samples, seed=int(rng.integers(2**31))),
-                       tarp=maps.ranks(*distances, seed=int(rng.integers(2**31))), density=density)
+    density = None if log_prob is None else ranks(*log_prob, seed=int(rng.integers(2**31)))
+    return Calibration(ranks=ranks(theta, samples, seed=int(rng.integers(2**31))),
+                       tarp=ranks(*distances, seed=int(rng.integers(2**31))), density=density)
 
 
 def _p_value(ranks):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from deepcosmo.metrics import comparison, morphology, residuals, sersic_fit
-from deepcosmo.training.recipe import Metric
+from deepcosmo.metrics.metric import Metric
 
 __all__ = [
     "COMPARED",

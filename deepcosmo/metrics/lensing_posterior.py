@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.inference.power_spectrum import PowerSpectrum
+from deepcosmo.inference.explicit.power_spectrum import PowerSpectrum
 from deepcosmo.metrics.calibration import calibration
+from deepcosmo.metrics.metric import Metric
 from deepcosmo.metrics.two_sample import c2st
-from deepcosmo.models.map_compressor import in_batches
-from deepcosmo.training import Metric
+from deepcosmo.models.maps.compressors import in_batches
 
 __all__ = [
     "calibration_of_summaries",

@@ -11,9 +11,10 @@ import tensorflow_datasets as tfds
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
 from deepcosmo.inference import mass_map
 from deepcosmo.metrics import maps as statistics
+from deepcosmo.metrics.metric import Metric
+from deepcosmo.metrics.ranks import ranks, tarp_coverage, tarp_rank
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
-from deepcosmo.training.recipe import Metric
 
 __all__ = ["clustered", "cosmos_windows", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
 
@@ -94,11 +95,11 @@ class _Calibration:
         if result.samples is None:
             rank = scipy.stats.norm.cdf((kappa - result.mean) / result.std)
         else:
-            rank = statistics.ranks(kappa, result.samples, seed=number)
+            rank = ranks(kappa, result.samples, seed=number)
             blocks = (_blocks(no_mean(v), mask) for v in (kappa, result.samples, reference))
-            self.tarp.append(statistics.tarp_rank(*blocks, seed=number))
+            self.tarp.append(tarp_rank(*blocks, seed=number))
             counts = [statistics.peaks(no_mean(_smooth(v, 1.0)), PEAKS, mask) for v in (kappa, *result.samples)]
-            self.peaks.append(statistics.ranks(counts[0], np.array(counts[1:]), seed=number))
+            self.peaks.append(ranks(counts[0], np.array(counts[1:]), seed=number))
         self.ranks.append(rank[mask].astype("f4"))
         self.in_holes.append(rank[pair["hole"]])
         self.means.append(result.mean[mask].astype("f4"))
@@ -128,7 +129,7 @@ class _Calibration:
         if not self.tarp:
             return
         levels = np.linspace(0.1, 0.9, 9)
-        off = statistics.tarp_coverage(self.tarp, levels) - levels
+        off = tarp_coverage(self.tarp, levels) - levels
         worst = int(np.abs(off / np.sqrt(levels * (1 - levels))).argmax())
         yield ("TARP: largest departure of the expected coverage", off[worst],
                np.sqrt(levels[worst] * (1 - levels[worst]) / len(self.tarp)),

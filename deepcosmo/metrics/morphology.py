@@ -11,8 +11,8 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
+from deepcosmo._parallel import ordered_map
 from deepcosmo.metrics import apertures
-from tfds_builders.cosmos_stamps.parallel import ordered_map
 
 __all__ = ["FAILED_MOMENTS", "FAILED_PETROSIAN", "STATISTICS", "TRUNCATED", "UNDETECTED", "measure"]
 

@@ -1,30 +1,15 @@
-"""Keras models whose outputs are TFP distributions: one family per file, each loaded on first use."""
+"""Keras models whose outputs are TFP distributions. Each folder holds one family.
 
-from deepcosmo._lazy import members
+- `densities`: regression, mixture density networks and flows, p(y | context) of vectors.
+- `galaxies`: images and catalogues of galaxies.
+- `kappa`: networks on maps of the convergence.
+- `maps`: posteriors of cosmological parameters given maps, and the compressors in front of them.
 
-_FILES = {
-    "CatalogFlow": "catalog",
-    "Committee": "committee",
-    "ProbabilisticModel": "base",
-    "ConditionalDensity": "conditional",
-    "MAF": "flows",
-    "MAFMoG": "flows",
-    "NSF": "flows",
-    "RealNVP": "flows",
-    "MDN": "mdn",
-    "MapCompressor": "map_compressor",
-    "MapPosterior": "map_posterior",
-    "NewtonPilot": "map_compressor",
-    "OneStepCompressor": "map_compressor",
-    "PreparedDensity": "prepared",
-    "RatioEstimator": "ratio",
-    "Regression": "regression",
-    "GalaxyVAE": "vae",
-    "FlowVAE": "flow_vae",
-    "KappaScore": "score",
-    "KappaUNet": "kappa_unet",
-}
+Published configurations name their classes as they are exported here, so a name that is here stays.
+"""
 
-__all__ = sorted(_FILES)
+import lazy_loader
 
-__getattr__, __dir__ = members(__name__, _FILES)
+from deepcosmo import _keras  # noqa: F401
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
-"""Forward models of the sky and of its observation; modules load on first use."""
+"""Forward models of the sky and of its observation: pure, batched, differentiable functions."""
 
-from deepcosmo._lazy import submodules
+import lazy_loader
 
-__all__ = ["catalog", "cosmology", "fields", "galaxies", "lensing", "lightcone", "particle_mesh", "universe"]
-
-__getattr__, __dir__ = submodules(__name__, __all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

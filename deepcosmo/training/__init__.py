@@ -1,9 +1,7 @@
 """Training by recipe, under any `tf.distribute` strategy, resumable to the same weights."""
 
-from deepcosmo.training.evaluation import evaluate
-from deepcosmo.training.fit import fit_part, train
-from deepcosmo.training.recipe import Metric, Recipe, Stage, find_recipe, load_recipe
-from deepcosmo.training.strategies import strategy
+import lazy_loader
 
-__all__ = ["Metric", "Recipe", "Stage", "evaluate", "find_recipe", "fit_part", "load_recipe", "strategy",
-           "train"]  # fmt: skip
+from deepcosmo import _keras  # noqa: F401
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

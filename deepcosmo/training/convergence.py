@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers the data sets)
-from deepcosmo.inference.unet import network_input
+from deepcosmo.models.kappa.unet import network_input
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from tfds_builders.lensing_pairs import survey

@@ -1,4 +1,4 @@
-"""Measuring published models by their recipes."""
+"""Measuring published models by their recipes, and renewing what is recorded of these."""
 
 import functools
 
@@ -6,9 +6,9 @@ import tqdm
 
 from deepcosmo import zoo
 from deepcosmo.training.recipe import load_recipe
-from deepcosmo.zoo import store
+from deepcosmo.zoo import renewal, store
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "renew"]
 
 
 def evaluate(name, *, progress=None):
@@ -24,10 +24,30 @@ def evaluate(name, *, progress=None):
     Raises:
         ZooError: no such model, or it is no part of a local zoo, where its figures could be written.
     """
-    entry = zoo.info(name)
-    folder = entry.directory
-    if folder.parent not in store.local_roots():
-        raise zoo.ZooError(f"{name} is a download in {folder}; only models in a local zoo are evaluated")
+    entry, recipe = _published(name)
     progress = progress or functools.partial(tqdm.tqdm, disable=None)
-    metrics = load_recipe(folder, dataset=entry.dataset).evaluate(zoo.load(name), progress)
-    return zoo.record_metrics(name, metrics, root=folder.parent)
+    metrics = recipe.evaluate(zoo.load(name), progress)
+    return zoo.record_metrics(name, metrics, root=entry.directory.parent)
+
+
+def renew(name):
+    """Records the recipe of a published model again, where only imports or words that describe the model changed.
+
+    Args:
+        name: its name in the zoo, which is under git.
+
+    Returns:
+        The new `deepcosmo.zoo.Entry`.
+
+    Raises:
+        ZooError: no such model in a local zoo, or more changed; the message names what.
+    """
+    return renewal.renew(*_published(name))
+
+
+def _published(name):
+    """The entry and the recipe of a model in a local zoo, where what is new of it can be written."""
+    entry = zoo.info(name)
+    if entry.directory.parent not in store.local_roots():
+        raise zoo.ZooError(f"{name} is a download in {entry.directory}, no part of a local zoo")
+    return entry, load_recipe(entry.directory, dataset=entry.dataset)

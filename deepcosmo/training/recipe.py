@@ -8,29 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepcosmo.zoo import store
+from deepcosmo.zoo.entry import check_name
 
-__all__ = ["Metric", "Recipe", "Stage", "find_recipe", "load_recipe"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One measured figure of a model.
-
-    Attributes:
-        name: what was measured, with its unit where it has one, e.g. `"median |dmag| [mag]"`.
-        value: the measured value.
-        error: its one-sigma error, in the same unit, or None.
-        reference: what to hold it against, e.g. a published figure with its arXiv number, or None.
-        split: the split it was measured on, e.g. `"test"`.
-        size: how many examples it was measured on.
-    """
-
-    name: str
-    value: float
-    error: float | None = None
-    reference: str | None = None
-    split: str
-    size: int
+__all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +91,7 @@ class Recipe:
     citation: str
 
     def __post_init__(self):
+        check_name(self.name)
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
@@ -145,13 +126,16 @@ def load_recipe(name_or_path, *, dataset=None):
 
     Raises:
         FileNotFoundError: there is no such recipe.
-        ValueError: the file defines no `RECIPE`, or none for `dataset`.
+        ValueError: the file cannot be imported, or defines no `RECIPE`, or none for `dataset`.
     """
     file = find_recipe(name_or_path)
     spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where TensorFlow looks up what a function's globals are
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise ValueError(f"{file} cannot be imported: {error}") from error
     recipe = getattr(module, "RECIPE", None)
     if not isinstance(recipe, Recipe):
         raise ValueError(f"{file} must define RECIPE, a deepcosmo.training.Recipe")

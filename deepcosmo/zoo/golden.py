@@ -7,7 +7,7 @@ can be checked where deepcosmo is not installed.
 
 import numpy as np
 
-__all__ = ["TOLERANCE", "call_keras", "call_saved_model", "deviations", "record", "record_maps", "waves"]
+__all__ = ["TOLERANCE", "call_keras", "call_saved_model", "deviations", "record"]
 
 TOLERANCE = 1e-4
 """Largest deviation, relative to |value| + rms, that other hardware and other compilers account for."""
@@ -56,23 +56,6 @@ def record(model, inputs):
         golden |= {f"{endpoint}/in/{name}": np.asarray(value) for name, value in arguments.items()}
         golden |= {f"{endpoint}/out/{name}": value for name, value in call(endpoint, arguments).items()}
     return golden
-
-
-def record_maps(model, survey, amplitude):
-    """The golden arrays of a `MapPosterior` of a `LensingSurvey`, for `waves` of some amplitude."""
-    maps, theta = amplitude * waves(survey.shape), survey.fiducial[None]
-    seed = np.array([1, 2], "int32")
-    return record(model, {"compress": {"maps": maps}, "log_prob": {"theta": theta, "maps": maps},
-                          "sample": {"maps": maps, "seed": seed}})  # fmt: skip
-
-
-def waves(shape):
-    """An image (1, n, n, channels), float32, that is the same everywhere: a few waves, and something like noise."""
-    n, _, channels = shape
-    y, x = np.mgrid[:n, :n] * 2 * np.pi / n
-    image = sum(np.cos(k * x + k**2) * np.sin(2 * k * y) / k for k in (1, 2, 5, 11, 29, 63))
-    image = image[..., None] * np.linspace(0.3, 1.0, channels) + 0.3 * np.cos(90 * x * y)[..., None]
-    return image[None].astype("float32")
 
 
 def deviations(call, golden):

@@ -14,10 +14,22 @@ from pathlib import Path
 
 import numpy as np
 
+from deepcosmo._files import write_text
 from deepcosmo.zoo import golden, store
 from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
 
-__all__ = ["audit", "card", "pictures", "provenance", "publish", "record_metrics", "table", "write", "write_table"]
+__all__ = [
+    "audit",
+    "card",
+    "fingerprint",
+    "pictures",
+    "provenance",
+    "publish",
+    "record_metrics",
+    "table",
+    "write",
+    "write_table",
+]
 
 LARGEST_FILE = 8 * 2**20  # bytes; the zoo travels with the package
 
@@ -72,7 +84,7 @@ def publish(model, recipe, *, metrics, training, root=None, source=None):
             raise ZooError(f"{recipe.name} does not reproduce its own golden arrays: {', '.join(far)}")
         for path in part.iterdir():
             os.replace(path, folder / path.name)
-    files = {name: _fingerprint(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN, RECIPE)}
+    files = {name: fingerprint(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN, RECIPE)}
     entry = Entry(
         name=recipe.name,
         version=recipe.version,
@@ -111,7 +123,7 @@ def record_metrics(name, metrics, *, root=None):
         entry,
         metrics=_as_dicts(metrics),
         weights_sha256_evaluated=entry.files[WEIGHTS]["sha256"],
-        files=entry.files | {RECIPE: _fingerprint(entry.directory / RECIPE)},  # it defines the evaluation
+        files=entry.files | {RECIPE: fingerprint(entry.directory / RECIPE)},  # it defines the evaluation
     )
     write(entry)
     return entry
@@ -141,10 +153,15 @@ def audit(folder):
     """What is wrong with a published model: a list of lines, empty if all is well."""
     try:
         entry = Entry.read(folder)
-        entry.verify()
     except ZooError as error:
         return [str(error)]
     problems = []
+    for name in entry.files:
+        try:
+            entry.verify([name])
+        except ZooError as error:
+            advice = f": run `deepcosmo renew {entry.name}`" if name == RECIPE else ""
+            problems.append(f"{error}{advice}")
     if entry.name != folder.name:
         problems.append(f"the folder of {entry.name} is called {folder.name}")
     if missing := {CONFIG, WEIGHTS, GOLDEN, RECIPE} - set(entry.files):
@@ -163,7 +180,7 @@ def audit(folder):
             problems.append(f"{name} is empty")
     written = folder / "README.md"
     if not written.is_file() or written.read_text(encoding="utf-8") != card(entry):
-        problems.append("README.md is not the card of this model.json: run `deepcosmo evaluate`")
+        problems.append(f"README.md is not the card of this model.json: run `deepcosmo renew {entry.name}`")
     return problems
 
 
@@ -241,8 +258,8 @@ def write_table(root):
     readme = Path(root).parent / "README.md"
     if readme.is_file():
         new = table(Entry.read(path.parent) for path in sorted(Path(root).glob("*/model.json")))
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(_TABLE.sub(lambda match: match[1] + new + match[2], text), encoding="utf-8")
+        text = _TABLE.sub(lambda match: match[1] + new + match[2], readme.read_text(encoding="utf-8"))
+        write_text(readme, text)
 
 
 def quantity(value, error):
@@ -257,12 +274,13 @@ def _as_dicts(metrics):
     return tuple(m if isinstance(m, dict) else dataclasses.asdict(m) for m in metrics)
 
 
-def _fingerprint(path):
+def fingerprint(path):
+    """SHA-256 and size of a file, as `Entry.files` holds them."""
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
 def write(entry):
     """Writes `model.json` and the card of a published model."""
     entry.write()
-    (entry.directory / "README.md").write_text(card(entry), encoding="utf-8")
+    write_text(entry.directory / "README.md", card(entry))
     write_table(entry.directory.parent)

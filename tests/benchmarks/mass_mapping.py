@@ -12,7 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np  # noqa: E402
 
-from deepcosmo.inference import mass_map, prior  # noqa: E402
+from deepcosmo.inference import mass_map  # noqa: E402
+from deepcosmo.inference.mass_mapping import priors
 from deepcosmo.metrics import maps  # noqa: E402
 from deepcosmo.physics import fields, lensing  # noqa: E402
 from deepcosmo.physics.catalog import PIXEL_SCALE  # noqa: E402
@@ -21,7 +22,7 @@ from tfds_builders.lensing_pairs import survey  # noqa: E402
 
 def observed(size):
     """Convergence of a part of a log-normal sky, and what HST would see of it in a field like that of COSMOS."""
-    ell, c_ell = prior.fiducial_spectrum()
+    ell, c_ell = priors.fiducial_spectrum()
     sky = {"shape": (2 * size, 2 * size), "pixel_scale": PIXEL_SCALE, "seed": [0, 0]}
     kappa = fields.lognormal_maps(c_ell[None, None].astype("float32"), ell, np.array([0.04], "float32"), **sky)[0]
     shear = lensing.kappa_to_shear(kappa)[:size, :size]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deepcosmo.inference.mass_mapping import MassMap
+from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.metrics import mass_maps
 
 SIGNAL, NOISE = 0.02, 0.03

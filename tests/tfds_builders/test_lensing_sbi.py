@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from deepcosmo.nn.field_statistics import FieldStatistics
+from deepcosmo.models.maps.field_statistics import FieldStatistics
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 from tfds_builders import LensingSBIConfig
 from tfds_builders.lensing_sbi import lensing_sbi_dataset_builder, reading

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deepcosmo.inference import prior
+from deepcosmo.inference.mass_mapping import priors
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.training import convergence
@@ -13,7 +13,7 @@ from tfds_builders.lensing_pairs.survey import SURVEYS
 
 @pytest.fixture(scope="module")
 def maps():
-    ell, c_ell = prior.fiducial_spectrum()
+    ell, c_ell = priors.fiducial_spectrum()
     spectra = np.tile(c_ell, (4, 1, 1, 1))
     drawn = fields.gaussian_maps(spectra, ell, shape=(96, 128), pixel_scale=PIXEL_SCALE, seed=[0, 1])
     return tf.cast(drawn[:, 0], tf.float32)
@@ -50,7 +50,7 @@ def test_denoising_examples(maps):
 def test_observed_examples(maps):
     """Nothing is observed in the frame, depths differ by surveys, and Wiener maps are nearer to the truth than 0."""
     surveys = [SURVEYS["lsst_y10"], SURVEYS["hsc"]]
-    power = prior.power_of_modes(None, shape=(96, 96), pixel_scale=PIXEL_SCALE)
+    power = priors.power_of_modes(None, shape=(96, 96), pixel_scale=PIXEL_SCALE)
     x, y = convergence.observing(maps, [0, 5], size=96, frame=16, power=power, surveys=surveys)
     precision, wiener, y = x["precision"].numpy(), x["wiener"].numpy(), y.numpy()
     inner = np.zeros((96, 96), bool)
@@ -69,7 +69,7 @@ def test_observed_examples(maps):
 
 def test_the_mean_spectrum_is_that_of_the_maps():
     """24 Gaussian maps of 10 degrees: within 4 sigma of what so many modes allow, in every bin."""
-    ell, c_ell = prior.fiducial_spectrum()
+    ell, c_ell = priors.fiducial_spectrum()
     drawn = (fields.gaussian_maps(c_ell[None, None], ell, shape=(128, 128), pixel_scale=4.0, seed=[2, i])[0]
              for i in range(24))
     at, measured = convergence.mean_spectrum(drawn, 4.0)

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo.metrics import Metric
 from deepcosmo.models.base import ProbabilisticModel
-from deepcosmo.training import Metric, Recipe, Stage
+from deepcosmo.training import Recipe, Stage
 
 SIZE = {"train": 200, "validation": 33}
 

@@ -7,9 +7,19 @@ from conftest import CHECKOUT, export_tool, python
 
 from deepcosmo import zoo
 from deepcosmo.zoo import golden, publishing
+from deepcosmo.zoo.entry import CONFIG, GOLDEN, WEIGHTS, sha256
 
 FOLDERS = sorted(path.parent for path in (CHECKOUT / "zoo").glob("*/model.json"))
+ARCHIVE = sorted(path.parent for path in (CHECKOUT / "tests" / "archive").glob("*/*/model.json"))
+"""Models as they were published by earlier releases: configurations and weights that load for ever."""
 published = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+def _content(folder):
+    return tuple(sha256(folder / name) for name in (CONFIG, WEIGHTS, GOLDEN))
+
+
+REPLAYED = {_content(folder): folder for folder in (*FOLDERS, *ARCHIVE)}.values()  # the same model once
 
 
 @published
@@ -17,11 +27,18 @@ def test_is_fit_to_publish(folder):
     assert publishing.audit(folder) == []
 
 
-@published
-def test_replays_its_golden_arrays(folder):
-    with np.load(folder / "golden.npz") as arrays:
-        worst = golden.deviations(golden.call_keras(zoo.load(folder.name)), dict(arrays))
+@pytest.mark.parametrize("folder", REPLAYED, ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_replays_its_golden_arrays(folder, monkeypatch):
+    monkeypatch.setenv("DEEPCOSMO_ZOO", str(folder.parent))
+    model = zoo.load(folder.name)
+    with np.load(folder / GOLDEN) as arrays:
+        worst = golden.deviations(golden.call_keras(model), dict(arrays))
     assert worst and max(worst.values()) < golden.TOLERANCE, worst
+
+
+def test_every_published_model_is_archived():
+    """From its first release on; a new version joins the archive when it is released."""
+    assert {folder.name for folder in FOLDERS} <= {folder.name for folder in ARCHIVE}
 
 
 @published

@@ -31,7 +31,7 @@ def test_weights_changed_without_evaluation_are_a_problem(root):
     model = SmallModel()
     model.save_weights(root / NAME / "model.weights.h5")
     assert any("damaged" in problem for problem in publishing.audit(root / NAME))
-    file = publishing._fingerprint(root / NAME / "model.weights.h5")
+    file = publishing.fingerprint(root / NAME / "model.weights.h5")
     dataclasses.replace(entry, files=entry.files | {"model.weights.h5": file}).write()
     assert any("not measured with these weights" in problem for problem in publishing.audit(root / NAME))
 
@@ -52,7 +52,7 @@ def test_large_file_is_a_problem(root):
     entry = zoo.Entry.read(root / NAME)
     path = root / NAME / "recipe.py"
     path.write_bytes(b"#" * (publishing.LARGEST_FILE + 1))
-    files = entry.files | {"recipe.py": publishing._fingerprint(path)}
+    files = entry.files | {"recipe.py": publishing.fingerprint(path)}
     dataclasses.replace(entry, files=files).write()
     assert any("more than 8" in problem for problem in publishing.audit(root / NAME))
 
@@ -80,9 +80,7 @@ def test_publish_needs_the_recipe(tmp_path):
 
 def test_publish_notices_a_model_that_does_not_repeat_itself(root):
     """Golden arrays of other weights than those that are published."""
-    recipe = dataclasses.replace(
-        small_recipe.RECIPE, golden=lambda model: small_recipe.golden_arrays(SmallModel())
-    )
+    recipe = dataclasses.replace(small_recipe.RECIPE, golden=lambda model: small_recipe.golden_arrays(SmallModel()))
     before = {path.name: path.read_bytes() for path in (root / NAME).iterdir()}
     with pytest.raises(zoo.ZooError, match="does not reproduce"):
         zoo.publish(SmallModel(), recipe, metrics=[METRIC], training={}, root=root)

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from deepcosmo._parallel import ordered_map
 from tfds_builders.cosmos_stamps import catalog, generation, psfs, real
-from tfds_builders.cosmos_stamps.parallel import ordered_map
 from tfds_builders.cosmos_stamps.rendering import PSF_STAMP, STAMP
 
 __all__ = ["Builder", "CosmosStampsConfig"]

@@ -10,8 +10,7 @@ from tensorflow_datasets.core.utils.lazy_imports_utils import tensorflow as tf
 
 from deepcosmo import physics
 from deepcosmo.physics.catalog import PIXEL_SCALE
-from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps
-from tfds_builders.kappa_maps.kappa_maps_dataset_builder import KappaMapsConfig
+from tfds_builders.kappa_maps.kappa_maps_dataset_builder import Builder as KappaMaps, KappaMapsConfig
 from tfds_builders.kappa_maps.simulations import PERIOD, SPLITS
 from tfds_builders.lensing_pairs import survey
 

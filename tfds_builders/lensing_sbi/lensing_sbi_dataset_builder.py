@@ -159,7 +159,7 @@ def _survey(name, shifts):
 
 @functools.cache
 def _statistics(survey):
-    from deepcosmo.nn.field_statistics import FieldStatistics
+    from deepcosmo.models.maps.field_statistics import FieldStatistics
 
     return FieldStatistics.of(survey)
 

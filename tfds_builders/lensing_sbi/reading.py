@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tqdm
 
-from deepcosmo.training.checkpoint import write_atomically
+from deepcosmo._files import write_atomically
 
 __all__ = ["measured", "one_noise", "statistics"]
 

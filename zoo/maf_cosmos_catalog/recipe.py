@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo.metrics import two_sample
+from deepcosmo.metrics import Metric, two_sample
 from deepcosmo.models import CatalogFlow
-from deepcosmo.training import Metric, Recipe, Stage
+from deepcosmo.training import Recipe, Stage
 from deepcosmo.zoo import golden
 from tfds_builders.cosmos_stamps.catalog import read_catalog, split_of
 

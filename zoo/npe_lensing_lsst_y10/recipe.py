@@ -17,13 +17,18 @@ import tensorflow_datasets as tfds
 
 import tfds_builders  # noqa: F401  (registers the data sets)
 from deepcosmo.metrics.lensing_posterior import lensing_posterior_metrics, stored_full_field_metrics
-from deepcosmo.models import MapCompressor, MapPosterior, NewtonPilot, OneStepCompressor
-from deepcosmo.nn.field_statistics import FieldStatistics
-from deepcosmo.nn.gaussian_scores import GaussianScores
-from deepcosmo.nn.lognormal_scores import LognormalScores
+from deepcosmo.models import (
+    FieldStatistics,
+    GaussianScores,
+    LognormalScores,
+    MapCompressor,
+    MapPosterior,
+    NewtonPilot,
+    OneStepCompressor,
+)
+from deepcosmo.models.maps import golden
 from deepcosmo.physics.lensing_survey import lsst_y10
 from deepcosmo.training import Recipe, Stage, fit_part
-from deepcosmo.zoo import golden
 from tfds_builders.lensing_sbi.reading import measured, one_noise, statistics
 
 SEED = 2031

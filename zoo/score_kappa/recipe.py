@@ -9,10 +9,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from deepcosmo import skymaps
-from deepcosmo.inference import field
-from deepcosmo.metrics import mass_maps
+from deepcosmo.inference.mass_mapping import field
+from deepcosmo.metrics import Metric, mass_maps
 from deepcosmo.models import KappaScore
-from deepcosmo.training import Metric, Recipe, Stage, convergence
+from deepcosmo.training import Recipe, Stage, convergence
 from deepcosmo.zoo import golden
 
 SEED = 2027

@@ -5,21 +5,8 @@
     samples = posterior.sample(10_000, seed=0)
 """
 
-from deepcosmo._lazy import members
+import lazy_loader
 
-_FILES = {
-    "APT": "estimators",
-    "NLE": "estimators",
-    "NPE": "estimators",
-    "NRE": "estimators",
-    "Ensemble": "ensemble",
-    "TASKS": "tasks",
-    "Training": "training",
-    "load": "saving",
-    "sequential": "rounds",
-    "train_compressor": "compression",
-}
+from deepcosmo import _keras  # noqa: F401
 
-__all__ = sorted(_FILES)
-
-__getattr__, __dir__ = members(__name__, _FILES)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

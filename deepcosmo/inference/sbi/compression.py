@@ -9,8 +9,8 @@ import numpy as np
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.support import unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
-from deepcosmo.models.compressor import Compressor, PointEstimate
-from deepcosmo.models.prepared import PreparedDensity
+from deepcosmo.models.densities.compressor import Compressor, PointEstimate
+from deepcosmo.models.densities.prepared import PreparedDensity
 
 __all__ = ["train_compressor"]
 

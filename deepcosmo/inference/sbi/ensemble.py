@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._seeds import stateless_seed
 from deepcosmo.inference.sbi.estimators import NPE
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
-from deepcosmo.models.committee import log_mean
-from deepcosmo.models.conditional import stateless_seed
+from deepcosmo.models.densities.committee import log_mean
 
 __all__ = ["Ensemble"]
 

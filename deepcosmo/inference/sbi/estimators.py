@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
+from deepcosmo.inference.sbi.networks.atomic import Atomic
+from deepcosmo.inference.sbi.networks.ratio import RatioEstimator
+from deepcosmo.inference.sbi.networks.scored import Scored
 from deepcosmo.inference.sbi.posterior import AmortizedPosterior, SampledPosterior
 from deepcosmo.inference.sbi.support import interior, unconstrained, unconstraining
 from deepcosmo.inference.sbi.training import Training, copied, trained
-from deepcosmo.models.atomic import Atomic
-from deepcosmo.models.prepared import DENSITIES, PreparedDensity
-from deepcosmo.models.ratio import RatioEstimator
-from deepcosmo.models.scored import Scored
-from deepcosmo.nn.linear_fit import LinearFit
+from deepcosmo.models.densities.prepared import DENSITIES, PreparedDensity
+from deepcosmo.nn.transforms.linear_fit import LinearFit
 
 __all__ = ["APT", "METHODS", "NLE", "NPE", "NRE", "Estimator"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.models.conditional import stateless_seed
+from deepcosmo._seeds import stateless_seed
 
 __all__ = ["Diagnostics", "Sampler"]
 

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._seeds import stateless_seed
 from deepcosmo.inference.sbi.estimators import METHODS
-from deepcosmo.models.conditional import stateless_seed
 
 __all__ = ["sequential"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from deepcosmo._files import write_atomically
 from deepcosmo.inference.sbi.ensemble import Ensemble
 from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.training import copied
 from deepcosmo.models.base import freeze
-from deepcosmo.nn.linear_fit import LinearFit
-from deepcosmo.training.checkpoint import write_atomically
+from deepcosmo.nn.transforms.linear_fit import LinearFit
 
 __all__ = ["load", "save"]
 

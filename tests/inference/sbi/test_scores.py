@@ -6,9 +6,9 @@ import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi import simulations
-from deepcosmo.models import RatioEstimator
-from deepcosmo.models.prepared import PreparedDensity
-from deepcosmo.models.scored import Scored
+from deepcosmo.inference.sbi.networks import RatioEstimator
+from deepcosmo.inference.sbi.networks.scored import Scored
+from deepcosmo.models.densities.prepared import PreparedDensity
 
 tfd = tfp.distributions
 PRIOR = tfd.Independent(tfd.Uniform([-1.5], 1.5), 1)

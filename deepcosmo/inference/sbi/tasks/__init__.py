@@ -10,25 +10,6 @@ They are those of Lueckmann et al. 2021 (arXiv:2101.04653). Everything is batche
 (n, data_dim), float32.
 """
 
-from deepcosmo.inference.sbi.tasks.base import Task
-from deepcosmo.inference.sbi.tasks.bernoulli_glm import BernoulliGLM
-from deepcosmo.inference.sbi.tasks.dynamics import SIR, LotkaVolterra
-from deepcosmo.inference.sbi.tasks.gaussian import GaussianLinear, GaussianLinearUniform, GaussianMixture
-from deepcosmo.inference.sbi.tasks.slcp import SLCP
-from deepcosmo.inference.sbi.tasks.two_moons import TwoMoons
+import lazy_loader
 
-__all__ = ["TASKS", "Task"]
-
-TASKS = {
-    task.name: task
-    for task in (
-        TwoMoons(),
-        SLCP(),
-        GaussianLinear(),
-        GaussianLinearUniform(),
-        GaussianMixture(),
-        BernoulliGLM(),
-        SIR(),
-        LotkaVolterra(),
-    )
-}
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,24 @@
+"""Golden arrays of posteriors given the maps of a survey."""
+
+import numpy as np
+
+from deepcosmo.zoo.golden import record
+
+__all__ = ["record_maps", "waves"]
+
+
+def record_maps(model, survey, amplitude):
+    """The golden arrays of a `MapPosterior` of a `LensingSurvey`, for `waves` of some amplitude."""
+    maps, theta = amplitude * waves(survey.shape), survey.fiducial[None]
+    seed = np.array([1, 2], "int32")
+    return record(model, {"compress": {"maps": maps}, "log_prob": {"theta": theta, "maps": maps},
+                          "sample": {"maps": maps, "seed": seed}})  # fmt: skip
+
+
+def waves(shape):
+    """An image (1, n, n, channels), float32, that is the same everywhere: a few waves, and something like noise."""
+    n, _, channels = shape
+    y, x = np.mgrid[:n, :n] * 2 * np.pi / n
+    image = sum(np.cos(k * x + k**2) * np.sin(2 * k * y) / k for k in (1, 2, 5, 11, 29, 63))
+    image = image[..., None] * np.linspace(0.3, 1.0, channels) + 0.3 * np.cos(90 * x * y)[..., None]
+    return image[None].astype("float32")

@@ -1,0 +1,184 @@
+"""Posteriors of parameters given maps: a compressor of maps, and a density behind it."""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from deepcosmo._seeds import stateless_seed
+from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.densities.committee import Committee
+from deepcosmo.models.densities.conditional import ConditionalDensity
+from deepcosmo.models.densities.prepared import DENSITIES
+from deepcosmo.models.densities.regression import Regression
+from deepcosmo.models.maps.compressors import OneStepCompressor, in_batches
+from deepcosmo.models.maps.newton_step import NewtonStep, from_noise, to_noise
+
+__all__ = ["MapPosterior"]
+
+
+@keras.saving.register_keras_serializable(package="deepcosmo")
+class MapPosterior(ProbabilisticModel):
+    """p(theta | maps) by neural posterior estimation, with a compressor that is trained along if it has what to train.
+
+    Wherever maps are asked for, what the compressor sees of them will do, too. Where that is an estimate and a score, a
+    `NewtonStep` leads to the middle of the posterior, and the density is that of what is left; so it is where
+    summaries start with a regression of the parameters, in units of what that leaves.
+
+    The loss is -ln p(theta | maps), which maximises the mutual information of summaries and parameters (Jeffrey, Alsing
+    & Lanusse 2021, arXiv:2009.08459). `fit(maps, theta)` after `adapt(maps, theta)`.
+
+    Args:
+        compressor: `MapCompressor`, `OneStepCompressor`, or any Keras model with an `adapt(maps, y)`.
+        parameters: names of the parameters.
+        bounds: (low, high) of each; no posterior mass lies outside. Infinite where there is no bound.
+        density: one of `prepared.DENSITIES`, by name, or "regression".
+        options: of the density's class, in place of the defaults.
+        members: of a `Committee` of such densities, if more than one.
+    """
+
+    def __init__(self, *, compressor, parameters, bounds, density="maf_mog", options=None, members=1, **kwargs):
+        super().__init__(**kwargs)
+        if len(bounds) != len(parameters) or not all(low < high for low, high in bounds):
+            raise ValueError(f"bounds must be one (low, high) for each of {', '.join(parameters)}; got {bounds}")
+        self.compressor, self.parameters, self.kind, self.options = compressor, tuple(parameters), density, options
+        self.bounds, self.members = [tuple(map(float, pair)) for pair in bounds], members
+        self.dim = len(parameters)
+        cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
+        context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
+        self.step = None
+        if isinstance(compressor, OneStepCompressor):
+            if compressor.near_step is not None:
+                self.step = compressor.about_regression
+            else:
+                self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
+                self.step.build()
+        one = functools.partial(cls, dim=self.dim, context_dim=context, **(defaults | (options or {})))
+        self.density: ConditionalDensity = one() if members == 1 else Committee(members=[one() for _ in range(members)])
+        self.built = True
+
+    def bijector(self):
+        """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
+        # no property: Keras reads those of a model when it loads weights, and TFP takes as long to import as they do
+        import tensorflow_probability as tfp
+
+        def of(low, high):
+            if np.isinf(low) and np.isinf(high):
+                return tfp.bijectors.Identity()
+            if np.isinf(high):
+                return tfp.bijectors.Chain([tfp.bijectors.Shift(low), tfp.bijectors.Softplus()])
+            if np.isinf(low):
+                return tfp.bijectors.Chain([tfp.bijectors.Shift(high), tfp.bijectors.Scale(-1.0),
+                                            tfp.bijectors.Softplus()])  # fmt: skip
+            return tfp.bijectors.Sigmoid(low, high)
+
+        return tfp.bijectors.Blockwise([of(*pair) for pair in self.bounds])
+
+    def adapt(self, maps, theta):
+        """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and
+        `NewtonStep`."""
+        z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
+        self.compressor.adapt(maps, z)
+        summaries = in_batches(self.compress, maps)
+        if isinstance(self.step, NewtonStep):
+            self.step.adapt(z, summaries)
+        left, _, context = self._left(z, summaries)
+        self.density.adapt(ops.convert_to_numpy(context), ops.convert_to_numpy(left))
+
+    def _left(self, z, summaries):
+        """What the density is of (..., batch, dim) for unconstrained parameters z (..., batch, dim), the logarithm of
+        the derivative, and what the density is conditioned on (batch, n)."""
+        if self.step is None:
+            return z, 0.0, summaries
+        mean, factor, context = self.step(summaries)
+        return *to_noise(z, mean, factor), context
+
+    def _left_of(self, theta, summaries):
+        """As `_left`, for parameters theta (..., batch, dim)."""
+        theta, bijector = ops.convert_to_tensor(theta, "float32"), self.bijector()
+        left, change, context = self._left(bijector.inverse(theta), summaries)
+        return left, change + bijector.inverse_log_det_jacobian(theta, event_ndims=1), context
+
+    def estimate(self, maps):
+        """Means (batch, dim) of the unconstrained parameters, of densities that have one: "regression" and "mdn"."""
+        summaries = self.compress(maps)
+        if self.step is None:
+            return self.density.distribution(summaries).mean()
+        mean, factor, context = self.step(summaries)
+        return from_noise(self.density.distribution(context).mean(), mean, factor)
+
+    def compress(self, maps):
+        """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
+        return self.compressor(maps)
+
+    def call(self, maps):
+        return self.compress(maps)
+
+    def distribution(self, maps):
+        """The `tfd.Distribution` of the parameters given maps (batch, rows, columns, channels)."""
+        return self.distribution_of_summaries(self.compress(maps))
+
+    def distribution_of_summaries(self, summaries):
+        """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
+        import tensorflow_probability as tfp
+
+        bijectors, context = [self.bijector()], summaries
+        if self.step is not None:
+            mean, factor, context = self.step(summaries)
+            bijectors += [tfp.bijectors.Shift(mean), tfp.bijectors.ScaleMatvecTriL(factor)]
+        density = self.density.distribution(context)
+        return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
+
+    def log_prob(self, theta, maps):
+        """ln p(theta | maps) in nats (batch,), for theta (batch, dim); -inf where this is not within its bounds."""
+        return self.log_prob_of_summaries(theta, self.compress(maps))
+
+    def log_prob_of_summaries(self, theta, summaries):
+        """As `log_prob`, for summaries (batch, n) of maps."""
+        left, change, context = self._left_of(theta, summaries)
+        inside = ops.all(ops.isfinite(self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))), -1)
+        return ops.where(inside, self.density.log_prob(left, context) + change, -np.inf)
+
+    def sample(self, n, maps, *, seed):
+        """Draws (n, batch, dim) of the posteriors given maps; `seed` is an int or int32[2]."""
+        return self.sample_of_summaries(n, self.compress(maps), seed=seed)
+
+    def sample_of_summaries(self, n, summaries, *, seed):
+        """As `sample`, for summaries (batch, n) of maps."""
+        seed = stateless_seed(seed)
+        if self.step is None:
+            return self.bijector().forward(self.density.sample(n, summaries, seed=seed))
+        mean, factor, context = self.step(summaries)
+        return self.bijector().forward(from_noise(self.density.sample(n, context, seed=seed), mean, factor))
+
+    def loss_per_example(self, x, y, y_pred):
+        left, change, context = self._left_of(y, y_pred)
+        return self.density.loss_per_example(context, left, self.density(context)) - change
+
+    def endpoints(self):
+        inner = self.compressor
+        maps = tf.TensorSpec((None, *inner.map_shape), tf.float32, name="maps")
+        theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
+        seed = tf.TensorSpec((2,), tf.int32, name="seed")
+        # one function for all: what it knows of the sky and of cosmology fills tens of megabytes of a graph
+        seen = tf.function(self.compress, input_signature=[maps], autograph=False)
+        compress = lambda maps: {"summaries": seen(maps)}, [maps]
+        log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_summaries(theta, seen(maps))}, [theta, maps]
+        sample = lambda maps, seed: {"theta": self.sample_of_summaries((), seen(maps), seed=seed)}, [maps, seed]
+        return {
+            "compress": compress,
+            "log_prob": log_prob,
+            "sample": sample,
+            "serving_default": compress,
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor),
+                "parameters": self.parameters, "bounds": self.bounds, "density": self.kind,
+                "options": self.options, "members": self.members}  # fmt: skip
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

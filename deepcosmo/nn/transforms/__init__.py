@@ -1,0 +1,5 @@
+"""Fitted, invertible transformations of columns whose parameters are weights."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
