@@ -13,6 +13,7 @@ from deepcosmo.inference.sbi.saving import Saved, save
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.inference.sbi.typical import Typical
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.densities.prepared import DENSITIES
 from deepcosmo.nn.transforms.outliers import extreme
@@ -23,7 +24,7 @@ TAKEN_BY = {"scores": "NPE, NLE or NRE", "joint_ratios": "NRE"}
 SOME = 20_000  # simulations that tell what is typical
 
 
-class Estimator(abc.ABC):
+class Estimator(SinglePrecision, abc.ABC):
     """What the methods share: checked simulations, a network, posteriors.
 
     Args:

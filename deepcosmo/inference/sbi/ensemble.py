@@ -6,12 +6,13 @@ from deepcosmo.inference.sbi.estimators import METHODS, NPE
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
 from deepcosmo.inference.sbi.saving import Saved, save
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.densities.committee import log_mean, mixed
 
 __all__ = ["Ensemble"]
 
 
-class Ensemble:
+class Ensemble(SinglePrecision):
     """The mean of the densities of estimators of one kind (Lakshminarayanan et al. 2017, arXiv:1612.01474).
 
         posterior = Ensemble([NPE(prior) for _ in range(5)]).fit(theta, x).posterior(x_observed)

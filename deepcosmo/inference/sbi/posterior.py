@@ -7,11 +7,12 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference.sbi.simulations import floats
+from deepcosmo.models._precision import SinglePrecision
 
 __all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
 
 
-class Posterior(abc.ABC):
+class Posterior(SinglePrecision, abc.ABC):
     """Distribution of parameters (dim,) given one observation.
 
     Attributes:

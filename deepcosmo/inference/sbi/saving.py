@@ -12,6 +12,7 @@ import numpy as np
 
 from deepcosmo._files import write_atomically
 from deepcosmo.inference.sbi.training import copied
+from deepcosmo.models._precision import single_precision
 
 __all__ = ["Saved", "read", "save"]
 
@@ -37,6 +38,7 @@ class Saved:
     members: list = dataclasses.field(default_factory=list)
 
 
+@single_precision()
 def save(estimator, path):
     """Writes a trained estimator or ensemble to a file, for `sbi.load(path, prior)`.
 
@@ -59,6 +61,7 @@ def save(estimator, path):
         write_atomically(path, pack)
 
 
+@single_precision()
 def read(path):
     """The `Saved` that a file holds.
 

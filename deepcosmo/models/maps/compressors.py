@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.maps.near_step import NearStep
 from deepcosmo.nn.resnet import MLP
@@ -23,7 +24,7 @@ def in_batches(function, maps):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class MapCompressor(keras.Model):
+class MapCompressor(SinglePrecision, keras.Model):
     """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
 
     Where maps are asked for, their statistics (batch, n) will do, too.
@@ -97,7 +98,7 @@ class MapCompressor(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class OneStepCompressor(keras.Model):
+class OneStepCompressor(SinglePrecision, keras.Model):
     """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
 
     One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
@@ -203,7 +204,7 @@ class RegressionStep:
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class NewtonPilot(keras.Model):
+class NewtonPilot(SinglePrecision, keras.Model):
     """An estimate of parameters by a `NearStep` from another, for a second step from there.
 
     A score tells all only at the true parameters. So where posteriors are narrow a score at a better estimate tells

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.transforms.power import Power, tempered
 
 __all__ = ["NewtonStep", "NoStep", "from_noise", "to_noise"]
@@ -15,7 +16,7 @@ _PENALTY = 30.0  # of coefficients of the logarithms of variances, in examples
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class NewtonStep(keras.layers.Layer):
+class NewtonStep(SinglePrecision, keras.layers.Layer):
     """The normal distribution nearest to that of y, given an estimate e of it, a score s there and other numbers o.
 
     Newton's step from an estimate is linear in the score. What the score is to be multiplied with, and how far it is
