@@ -1,0 +1,51 @@
+"""Numbers as users have them: in units of their own, and masked where nothing was measured."""
+
+import numpy as np
+
+__all__ = ["UNITS", "in_unit", "masked"]
+
+UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
+"""Columns of a shear catalogue -> their units, as of `in_unit`; of weights only ratios matter."""
+
+
+def masked(values):
+    """Where values are masked, as by `numpy.ma`, `MaskedColumn` or `astropy.utils.masked`: bool, of their shape."""
+    known = isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
+    mask = values.mask if known else False
+    return np.broadcast_to(mask, np.shape(values))
+
+
+def in_unit(values, unit, name):
+    """Values as plain numbers in a unit, float64, NaN where they are masked.
+
+    Args:
+        values: a Quantity, a column with a unit, or numbers, which are in `unit` already; of any shape.
+        unit: such as "deg"; "" is that of pure numbers. None leaves the numbers as they are, in whatever unit.
+        name: of the values, for messages.
+
+    Raises:
+        ValueError: they are no numbers, or cannot be converted to `unit`.
+    """
+    try:
+        numbers = np.asarray(getattr(values, "unmasked", values))
+        numbers = numbers.astype(np.float64, casting="same_kind")
+    except TypeError:
+        kind = getattr(values, "dtype", np.asarray(values, object).dtype)
+        raise ValueError(f"{name} must hold numbers; it holds {kind}") from None
+    own = getattr(values, "unit", None)
+    if own is not None and unit is not None:
+        try:
+            numbers = _known(own).to(unit, numbers)
+        except ValueError:
+            wanted = f"the unit {unit}, or one that converts to it" if unit else "no unit"
+            raise ValueError(f"{name} must have {wanted}; its unit is {own}") from None
+    return np.where(masked(values), np.nan, numbers)
+
+
+def _known(unit):
+    """The unit; of one that astropy does not know, what is meant: `DEG`, `degrees`, `Radians` in headers of files."""
+    from astropy import units  # only who has units needs it
+
+    if isinstance(unit, units.UnrecognizedUnit):
+        return units.Unit(str(unit).lower().removesuffix("s"), parse_strict="silent")
+    return units.Unit(unit)
