@@ -91,6 +91,9 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
             loss = loss + self._aggregate_additional_loss(regularisation)
         return loss
 
+    # Keras casts arrays to the precision that it is set to: defined here, these are `SinglePrecision`, too
+    fit, evaluate, predict = keras.Model.fit, keras.Model.evaluate, keras.Model.predict
+
     @property
     def jit_compile(self):
         # Keras would compile all replicas into one XLA program, which cannot reach several devices' variables.
