@@ -1,14 +1,18 @@
 """The command `deepcosmo`. TensorFlow is imported by the subcommands that need it, and only there."""
 
 import argparse
+import codecs
 import functools
+import io
 import json
 import os
 import sys
+import unicodedata
 import warnings
 from pathlib import Path
 
 import deepcosmo
+from deepcosmo._files import creatable, fits_and_picture
 
 __all__ = ["main"]
 
@@ -30,6 +34,13 @@ environment:
   DEEPCOSMO_COSMOS_DIR    galaxy images of COSMOS, for the data sets cosmos_stamps
   DEEPCOSMO_COSMOS_SHEAR  shear catalogue of COSMOS, for the data set lensing_pairs and the evaluation of score_kappa"""
 
+CATALOGUES = """\
+The catalogue, and the table of --points, is FITS, VOTable, ECSV or text with commas, semicolons, tabs or blanks between
+columns, as its content tells, perhaps compressed; or the catalogue is a folder with one FITS array per column. Columns,
+in any case: ra and dec, in deg unless the file gives them another unit; e1, g1 or gamma1; e2, g2 or gamma2; perhaps
+weight or w. Galaxies with a missing value (empty, NaN, NA, null), or with an impossible e1 or e2 such as -999, are left
+out, and their number is told."""
+
 BATCH = 256
 
 
@@ -47,23 +58,54 @@ def main(argv=None):
     Returns:
         The exit status: 0, or 1 after one line on standard error that says what was wrong.
     """
+    codecs.register_error("deepcosmo", _plain)
+    for stream in (sys.stdout, sys.stderr):  # terminals and pipes that are not UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="deepcosmo")
     arguments = _parser().parse_args(argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # for this process alone, whatever other programs take
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: print(f"deepcosmo: {message}", file=sys.stderr)
+            warnings.showwarning = lambda message, *_, **__: _complain(message)
             arguments.run(arguments)
         sys.stdout.flush()  # a closed pipe shows here, not at the end of the process
     except BrokenPipeError:  # `deepcosmo list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("deepcosmo: interrupted", file=sys.stderr)
+        _complain("interrupted")
         return 130
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"deepcosmo: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        of_file = isinstance(error, OSError) and error.strerror and error.filename
+        _complain(f"{error.filename}: {error.strerror}" if of_file else error)
+        return 1
+    except RuntimeError:  # Astropy cannot be imported where there is no home directory
+        if _has_home():
+            raise
+        _complain("there is no home directory: set HOME to a folder that can be written to")
         return 1
     return 0
+
+
+def _has_home():
+    try:
+        return bool(Path.home())
+    except RuntimeError:
+        return False
+
+
+def _complain(message):
+    print(f"deepcosmo: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _plain(error):
+    """Handler of encoding errors: the byte of a file's name as it is, else the nearest ASCII or a question mark."""
+    one = error.object[error.start]
+    if "\udc80" <= one <= "\udcff":
+        return bytes([ord(one) - 0xDC00]), error.start + 1
+    text = unicodedata.normalize("NFKD", one.replace("±", "+-"))
+    return text.encode("ascii", "ignore").decode() or "?", error.start + 1
 
 
 def _parser():
@@ -98,15 +140,18 @@ def _parser():
     )
     sub.add_argument("-n", "--number", type=_positive, default=64, help="how many (default: 64)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same draws (default: 0)")
-    sub.add_argument("-o", "--output", type=Path, default=Path("samples"), help="folder (default: samples)")
+    sub.add_argument("-o", "--output", type=Path, default=Path("samples"),
+                     help="folder (default: samples), or a file to write, such as galaxies.fits")
 
     sub = command(
         _map,
         "Map the dark matter of a field from its shear catalogue. The maps, with their WCS, go to OUT.fits; a figure "
         "goes to OUT.png.",
     )
-    sub.add_argument("--catalog", type=Path, required=True, help="FITS table, .csv, .ecsv, or a folder of FITS columns")
-    sub.add_argument("-o", "--out", type=Path, default=Path("kappa"), help="files to write, without suffix (kappa)")
+    sub.epilog = CATALOGUES
+    sub.add_argument("--catalog", type=Path, required=True, help="table of galaxies, or a folder of columns; see below")
+    sub.add_argument("-o", "--out", type=Path, default=Path("kappa"),
+                     help="files to write, with or without the suffix of one of them (default: kappa)")
     sub.add_argument("--column", action="append", default=[], metavar="NAME=COLUMN", type=_assignment,
                      help="column of ra, dec, e1, e2 or weight, if it has another name; may be repeated")
     sub.add_argument("--signs", nargs=2, type=int, default=(1, 1), choices=(1, -1), metavar=("E1", "E2"),
@@ -116,7 +161,7 @@ def _parser():
     sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
     sub.add_argument("--pixel-scale", type=float, help="arcmin (default: 0.293)")
-    sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark, such as clusters")
+    sub.add_argument("--points", type=Path, help="table with ra and dec of objects to mark; see below")
 
     sub = command(
         _train,
@@ -174,8 +219,7 @@ def _positive(text):
 
 
 def _list(arguments):
-    names = deepcosmo.zoo.list_models(task=arguments.task, dataset=arguments.dataset)
-    rows = [deepcosmo.zoo.info(name) for name in names]
+    rows = deepcosmo.zoo.store.entries(arguments.task, arguments.dataset).values()
     if not rows:
         raise ValueError("no such model on this machine")
     lines = [("NAME", "VERSION", "TASK", "DATA SET", "SIZE", "")]
@@ -203,7 +247,8 @@ def _sample(arguments):
     from tqdm import tqdm
 
     entry = deepcosmo.zoo.info(arguments.name)
-    print(f"Loading {entry.name} …", flush=True)
+    fits, picture = fits_and_picture(arguments.output, entry.name)
+    print(f"Loading {entry.name} ...", flush=True)
     model = deepcosmo.zoo.load(arguments.name)
     if not hasattr(model, "draw"):
         raise ValueError(f"{entry.name} is a model for {entry.task}: it does not draw")
@@ -215,11 +260,12 @@ def _sample(arguments):
                                 disable=len(counts) == 1)
     ]  # fmt: skip
     drawn = {name: np.concatenate([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
+    if bad := [name for name, values in drawn.items() if not np.isfinite(values).all()]:
+        raise FloatingPointError(f"{entry.name} drew values that are not finite, of {', '.join(bad)}")
 
     from deepcosmo import plots
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    fits, picture = (arguments.output / f"{entry.name}{suffix}" for suffix in (".fits", ".png"))
+    fits.parent.mkdir(parents=True, exist_ok=True)
     _write_fits(fits, drawn, model, entry, arguments.seed)
     if "image" in drawn:
         plots.stamps(_stack(drawn["image"]), picture)
@@ -288,13 +334,16 @@ def _map(arguments):
     from deepcosmo.physics.catalog import PIXEL_SCALE
 
     pixel_scale = PIXEL_SCALE if arguments.pixel_scale is None else arguments.pixel_scale
+    fits, picture = fits_and_picture(arguments.out)
+    for given in filter(None, (arguments.catalog, arguments.points)):
+        if fits.exists() and given.exists() and fits.samefile(given):
+            raise ValueError(f"{fits} would be written over {given}: choose another --out")
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
     points = skymaps.read_positions(arguments.points) if arguments.points else None
-    print(f"{len(catalog['ra'])} galaxies, method {arguments.method} …", flush=True)
+    print(f"{len(catalog['ra'])} galaxies, method {arguments.method} ...", flush=True)
     mapped = field.map_field(catalog, method=arguments.method, pixel_scale=pixel_scale, signs=arguments.signs,
                              num_samples=arguments.samples, seed=arguments.seed,
                              progress=functools.partial(tqdm, desc="sampling"))
-    fits, picture = (arguments.out.with_name(f"{arguments.out.name}{suffix}") for suffix in (".fits", ".png"))
     fits.parent.mkdir(parents=True, exist_ok=True)
     mapped.write(fits, header={"SEED": arguments.seed, "CREATOR": f"deepcosmo {deepcosmo.__version__}"})
     plots.sky_maps(mapped.pictured(), picture, wcs=mapped.grid.wcs, points=points)
@@ -315,7 +364,7 @@ def _train(arguments):
 
     source = training.find_recipe(arguments.name)
     recipe = training.load_recipe(source, dataset=arguments.dataset)
-    folder = arguments.output / recipe.name
+    folder = creatable(arguments.output / recipe.name)
     model = training.train(recipe, strategy=arguments.strategy, resume=arguments.resume, work_dir=folder)
     if arguments.strategy == "multi_worker":
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()

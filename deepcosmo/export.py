@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from deepcosmo._files import creatable
+
 __all__ = ["save"]
 
 
@@ -23,6 +25,7 @@ def save(model, directory):
 
     Raises:
         FileExistsError: `directory` holds something.
+        NotADirectoryError: a file is where a folder above `directory` should be.
         ValueError: the model has no `serving_default` endpoint, or an argument has no name.
     """
     import tensorflow as tf
@@ -30,6 +33,7 @@ def save(model, directory):
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise FileExistsError(f"{directory} exists and is not an empty folder")
+    creatable(directory)
     endpoints = model.endpoints()
     if "serving_default" not in endpoints:
         raise ValueError(f"{type(model).__name__} has no 'serving_default', only {', '.join(endpoints)}")

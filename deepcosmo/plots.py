@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from deepcosmo._quantities import in_unit, masked
+
 __all__ = ["calibration", "comparison", "corner", "pairs", "sample_comparison", "sky_maps", "stamps"]
 
 
@@ -19,14 +21,14 @@ def _figure(width, height, layout="constrained"):
 def _stretched(image, noise_std):
     """asinh of the image in units of its noise, between -1 and the peak of a typical galaxy, as values in 0..1."""
     value = np.arcsinh(image / (2 * noise_std))
-    low, high = np.arcsinh(-1.0), max(np.arcsinh(10.0), np.percentile(value, 99.9))
+    low, high = np.arcsinh(-1.0), max(np.arcsinh(10.0), np.nanpercentile(value, 99.9))
     return np.clip((value - low) / (high - low), 0, 1)
 
 
 def _background(images):
     """Pixel noise of images (n, h, w): 1.48 times the median absolute value of their border pixels."""
     border = np.concatenate([images[:, :4].ravel(), images[:, -4:].ravel(), images[:, :, :4].ravel()])
-    return max(1.48 * float(np.median(np.abs(border))), 1e-3 * float(np.abs(images).max()) + 1e-12)
+    return max(1.48 * float(np.nanmedian(np.abs(border))), 1e-3 * float(np.nanmax(np.abs(images))) + 1e-12)
 
 
 def _draw(axes, image, noise_std):
@@ -39,13 +41,13 @@ def stamps(images, path, *, titles=None, columns=8, noise_std=None):
     """Writes a grid of stamps on one asinh scale, in units of the noise.
 
     Args:
-        images: (n, height, width).
+        images: (n, height, width). Masked pixels stay empty.
         path: file to write; its suffix chooses the format.
         titles: a short text for each stamp.
         columns: stamps in a row.
         noise_std: pixel noise that sets the scale; measured at the borders by default.
     """
-    images = np.asarray(images, float)
+    images = in_unit(images, None, "images")
     if images.ndim != 3:
         raise ValueError(f"images must have shape (n, height, width); got {images.shape}")
     noise_std = noise_std or _background(images)
@@ -64,11 +66,12 @@ def comparison(rows, path, *, noise_std=None):
     """Writes labelled rows of stamps on one scale.
 
     Args:
-        rows: dict label -> images (n, height, width).
+        rows: dict label -> images (n, height, width). Masked pixels stay empty.
         path: file to write.
         noise_std: as in `stamps`.
     """
-    noise_std = noise_std or _background(np.asarray(next(iter(rows.values())), float))
+    rows = {label: in_unit(images, None, label) for label, images in rows.items()}
+    noise_std = noise_std or _background(next(iter(rows.values())))
     count = max(len(images) for images in rows.values())
     figure = _figure(1.2 * count + 0.3, 1.25 * len(rows))
     for i, (label, images) in enumerate(rows.items()):
@@ -81,7 +84,7 @@ def comparison(rows, path, *, noise_std=None):
 
 
 def _edges(values, bins):
-    low, high = np.quantile(values, [0.005, 0.995])
+    low, high = np.nanquantile(values, [0.005, 0.995])
     margin = 0.0 if high > low else 0.5  # all values are the same
     return np.linspace(low - margin, high + margin, bins + 1)
 
@@ -90,13 +93,15 @@ def pairs(columns, path, *, units=None, bins=40):
     """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
 
     Args:
-        columns: dict name -> (n,) numbers.
+        columns: dict name -> (n,) numbers, Quantities or table columns. Masked values are left out.
         path: file to write.
-        units: dict name -> unit.
+        units: dict name -> unit, to which columns are converted; those left out keep the unit that they have, if any.
         bins: bins of each axis, between the 0.5% and 99.5% quantiles.
     """
-    columns = {name: np.asarray(v, float) for name, v in columns.items() if np.ndim(v) == 1}
-    labels = {name: f"{name} [{units[name]}]" if units and units.get(name) else name for name in columns}
+    columns = {name: v for name, v in columns.items() if np.ndim(v) == 1}
+    units = {name: (units or {}).get(name) or getattr(v, "unit", None) for name, v in columns.items()}
+    labels = {name: f"{name} [{unit}]" if unit else name for name, unit in units.items()}
+    columns = {name: in_unit(v, units[name], name) for name, v in columns.items()}
     edges = {name: _edges(v, bins) for name, v in columns.items()}
     names, n = list(columns), len(columns)
     figure = _figure(1.6 * n, 1.6 * n)
@@ -123,20 +128,21 @@ def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
 
     Args:
         maps: dict title -> (rows, columns), rows along declination, columns along right ascension, both ascending;
-            NaN where there is nothing to show.
+            NaN, or masked, where there is nothing to show.
         path: file to write.
         wcs: `astropy.wcs.WCS` of the maps, for axes in RA and Dec.
-        points: positions (n, 2) in deg to mark by circles, or None.
+        points: positions (n, 2), Quantities or deg, to mark by circles, or None. Masked ones are left out.
         limits: dict title -> (low, high) of the colours; by default symmetric about 0 at the 99.5% quantile, or from 0
             for maps that are nowhere negative.
         columns: maps in a row.
     """
     limits = limits or {}
+    points = None if points is None else in_unit(points, "deg", "points")
     columns = min(columns, len(maps))
     rows = math.ceil(len(maps) / columns)
     figure = _figure(3.6 * columns, 3.3 * rows)
     for i, (title, values) in enumerate(maps.items()):
-        values = np.asarray(values, float)
+        values = in_unit(values, None, title)
         axes = figure.add_subplot(rows, columns, i + 1, projection=wcs)
         top = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
         positive = np.nanmin(values) >= 0
@@ -164,17 +170,18 @@ def corner(samples, path=None, *, truth=None, labels=None):
     """A corner plot of draws, by the package `corner`; returns the figure, and writes it to `path`.
 
     Args:
-        samples: draws (n, dim), or some to compare, a dict name -> (n, dim).
+        samples: draws (n, dim), or some to compare, a dict name -> (n, dim). Those with a masked value are left out.
         truth: parameters (dim,) to mark.
         labels: names of the columns.
     """
     import corner
 
     named = samples if isinstance(samples, dict) else {"": samples}
-    named = {name: np.asarray(draws) for name, draws in named.items()}
+    named = {name: np.asanyarray(draws) for name, draws in named.items()}
     shapes = [draws.shape for draws in named.values()]
     if not all(len(shape) == 2 and shape[1] == shapes[0][1] for shape in shapes):
         raise ValueError(f"samples must have shape (n, dim); got {', '.join(map(str, shapes))}")
+    named = {name: in_unit(draws, None, name)[~masked(draws).any(1)] for name, draws in named.items()}
     size = 1.2 + 1.8 * shapes[0][1]
     figure = _figure(size, size, layout=None)  # corner places its axes itself
     together, alone = np.concatenate(list(named.values())), len(named) == 1

@@ -2,14 +2,34 @@
 
 Convention of all maps: rows along declination, columns along right ascension, both ascending, and in Fourier space
 gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa, l1 along columns and l2 along rows.
+
+Tables are in one of these formats, which the content of a file tells, not its name; gzip and bzip2 may compress it:
+
+- FITS or VOTable; of several tables in a file the one that has most of the columns is read, as of LDAC the second;
+- ECSV;
+- text with commas, semicolons, tabs or blanks between columns. Lines that begin with # are comments; the line that
+  names the columns may be one of them.
+
+Columns with a unit are converted. Empty cells, null values of FITS and VOTable, and words such as NaN, NA or null are
+missing values.
 """
 
+import codecs
+import csv
+import io
+import itertools
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.table import Table
+from astropy import units as u
+from astropy.io import fits, votable
+from astropy.table import Column, Table
+from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS, WCSHDO_P17, WCSHDO_safe
+
+from deepcosmo._quantities import UNITS, in_unit, masked
 
 __all__ = ["read_catalog", "read_map", "read_positions", "write_maps"]
 
@@ -21,6 +41,9 @@ COLUMNS = {
     "weight": ("weight", "w"),
 }
 """Column of a catalogue -> names that it is known by, in any case."""
+
+MISSING = ("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-", "--")
+"""Words for a missing number, in any case."""
 
 CONVENTION = (
     "RA ascends along axis 1, Dec along axis 2. In Fourier space",
@@ -36,80 +59,168 @@ def read_catalog(path, *, columns=None):
     gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa, l1 along columns, l2 along rows.
 
     Args:
-        path: FITS table (the first of the file), CSV or ECSV; or a folder with one FITS array per column, named
-            after it (`ra.fits`, `dec.fits`, …).
+        path: table in one of the formats above; or a folder with one FITS array per column, named after it
+            (`ra.fits`, `dec.fits`, …), with its unit in the card BUNIT.
         columns: dict from ra, dec, e1, e2, weight to the column's name in the file; those left out are looked for
             under their usual names (e1, g1 or gamma1; weight or w), in any case.
 
     Returns:
         dict of float64 arrays (n,): ra and dec in deg, e1, e2 and, where there is one, weight: the arguments of
-        `deepcosmo.physics.catalog.catalog_to_map`. Missing values are NaN.
+        `deepcosmo.physics.catalog.catalog_to_map`. Positions without a unit are in deg. Columns with missing values
+        are masked arrays, NaN under the mask; a warning says how many are missing.
 
     Raises:
-        ValueError: the file is no table, or a column is missing or holds no numbers.
+        ValueError: the file is no table, or an empty one; a column is missing, may be one of several, holds no
+            numbers, or has a unit that does not convert.
     """
-    path, columns = Path(path), columns or {}
+    columns = columns or {}
     if unknown := set(columns) - set(COLUMNS):
         raise ValueError(f"columns must be of {', '.join(COLUMNS)}; got {', '.join(sorted(unknown))}")
-    if path.is_dir():
-        names = sorted(file.stem for file in path.glob("*.fits"))
-    else:
-        table = _table(path)
-        names = table.colnames
-    lower = {name.lower(): name for name in names}
-    catalog = {}
-    for column, usual in COLUMNS.items():
-        name = columns.get(column) or next((lower[name] for name in usual if name in lower), None)
-        if name in names:
-            values = fits.getdata(path / f"{name}.fits") if path.is_dir() else table[name]
-            catalog[column] = _numbers(values, f"{path}: column {name}")
-        elif column != "weight" or name:
-            raise ValueError(f"{path} has no column {name or ' or '.join(usual)}; it has {', '.join(names) or 'none'}")
-    return catalog
+    return _columns(path, {column: columns.get(column) for column in COLUMNS})
 
 
 def read_positions(path):
-    """Positions (n, 2) in deg: the columns ra and dec, in any case, of a table in FITS, .csv, .ecsv or plain text.
+    """Positions (n, 2) in deg: the columns ra and dec, in any case, of a table in one of the formats above.
 
-    Plain text has columns between blanks, and a line, perhaps a comment, that names them.
-
-    Raises:
-        ValueError: the file is no table, or has no such columns.
+    Missing values are masked. Raises as `read_catalog` does.
     """
+    columns = list(_columns(path, {"ra": None, "dec": None}).values())
+    return (np.ma if any(masked(values).any() for values in columns) else np).stack(columns, -1)
+
+
+def _columns(path, wanted):
+    """Columns of a table, by name; `wanted` is a dict from these to their names in the file, None for the usual."""
     path = Path(path)
-    if path.suffix in (".fits", ".gz", ".csv", ".ecsv"):
-        table = _table(path)
-        columns = {name.lower(): table[name] for name in table.colnames}
-    else:
-        lines = [line.lower().replace("#", " ").split() for line in path.read_text(encoding="utf-8").splitlines()]
-        names = next((line for line in lines if {"ra", "dec"} <= set(line)), [])
-        rows = [line for line in lines[lines.index(names) + 1 :] if line] if names else []
-        columns = {name: [row[names.index(name)] for row in rows] for name in {"ra", "dec"} & set(names)}
-    if missing := {"ra", "dec"} - set(columns):
-        raise ValueError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(columns) or 'none'}")
-    return np.stack([_numbers(columns[name], f"{path}: column {name}") for name in ("ra", "dec")], -1)
+
+    def places(names, column):
+        given = wanted[column]
+        return [i for i, name in enumerate(names) if (name == given if given else name.lower() in COLUMNS[column])]
+
+    def score(names):
+        return sum(bool(places(names, column)) for column in wanted)
+
+    names, read = _folder(path) if path.is_dir() else _table(path, score)
+    found = {}
+    for column, given in wanted.items():
+        place = places(names, column)
+        if len(place) == 1:
+            found[column] = _numbers(read(place[0]), f"{path}: column {names[place[0]]}", UNITS[column])
+        elif place:
+            several = ", ".join(names[i] for i in place)
+            raise ValueError(f"{path}: {column} may be any of its columns {several}: give its name, or rename one")
+        elif column != "weight" or given:
+            missing = given or " or ".join(COLUMNS[column])
+            raise ValueError(f"{path} has no column {missing}; it has {', '.join(names) or 'none'}")
+    return found
 
 
-def _table(path):
+def _numbers(values, what, unit):
+    """A column in a unit, float64 (n,); a masked array if values are missing."""
+    values = np.asanyarray(values)
+    if values.dtype.kind in "SU":
+        words = np.char.strip(np.ma.filled(values, "").astype(str))
+        try:
+            values = np.where(np.isin(np.char.lower(words), MISSING), "nan", words).astype(np.float64)
+        except ValueError as error:
+            raise ValueError(f"{what} must hold numbers: {error}") from None
+    if not values.size:
+        raise ValueError(f"{what} is empty: the table has no rows")
+    if values.ndim != 1:
+        raise ValueError(f"{what} must hold one number in each row; its shape is {values.shape}")
+    values = in_unit(values, unit, what)
+    missing = np.isnan(values)
+    if not missing.any():
+        return values
+    warnings.warn(f"{what}: {missing.sum()} of {missing.size} values are missing", stacklevel=4)
+    return np.ma.MaskedArray(values, missing)
+
+
+def _folder(path):
+    """Names of the arrays in a folder, and a function that reads the i-th."""
+    found = [(re.fullmatch(r"(.+?)\.fits?(\.gz)?", file.name, re.IGNORECASE), file) for file in sorted(path.iterdir())]
+    names, files = [match[1] for match, _ in found if match], [file for match, file in found if match]
+
+    def read(i):
+        values, header = fits.getdata(files[i], header=True)
+        return Column(values, unit=header.get("BUNIT") or None)
+
+    return names, read
+
+
+def _table(path, score):
+    """Names of the columns in a file, and a function that reads the i-th; `score` says which table is wanted."""
     try:
-        if path.suffix in (".csv", ".ecsv"):
-            return Table.read(path, format=f"ascii{path.suffix}")
-        with fits.open(path) as hdus:
-            for hdu in hdus:
-                if isinstance(hdu, fits.BinTableHDU | fits.TableHDU):
-                    return Table.read(hdu)
-        raise ValueError("it has no table extension")
-    except FileNotFoundError:
+        with warnings.catch_warnings(), get_readable_fileobj(path, encoding="binary") as file:
+            for noise in (u.UnitsWarning, votable.exceptions.VOWarning):  # units are checked when they are needed
+                warnings.simplefilter("ignore", noise)
+            start = file.read(1000)
+            if start.startswith(b"SIMPLE  ="):
+                table = _fits_table(path, score)
+            else:
+                content = (start + file.read()).removeprefix(codecs.BOM_UTF8)
+                if (stripped := content.lstrip()).startswith(b"<"):
+                    table = _votable(stripped, score)
+                elif content.startswith(b"# %ECSV"):
+                    table = Table.read(content.decode(), format="ascii.ecsv")
+                else:
+                    return _text_table(content, score)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         raise
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} is no table in FITS, .csv or .ecsv: {error}") from None
+    except Exception as error:  # whatever the readers of broken files raise
+        raise ValueError(f"{path} is no table in FITS, VOTable, ECSV or text: {error}") from None
+    return table.colnames, lambda i: table.columns[i]
 
 
-def _numbers(values, what):
-    try:
-        return np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must hold numbers; it holds {np.asarray(values).dtype}") from None
+def _fits_table(path, score):
+    with fits.open(path) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        return Table.read(_best(tables, lambda hdu: score(hdu.columns.names)))
+
+
+def _votable(content, score):
+    tables = list(votable.parse(io.BytesIO(content), verify="ignore").iter_tables())
+    best = _best(tables, lambda table: score([field.name for field in table.fields]))
+    return best.to_table(use_names_over_ids=True)
+
+
+def _best(tables, score):
+    if not tables:
+        raise ValueError("it has none")
+    return max(tables, key=score)
+
+
+def _text_table(content, score):
+    """As `_table`, of plain text; the line of names is the one among the comments and the line after them."""
+    if b"\0" in content:
+        raise ValueError("it is of another kind")
+    lines = [line for line in content.decode(errors="replace").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("it is empty")
+    comments = [line.lstrip().startswith("#") for line in lines]
+    first = comments.index(False) if False in comments else 0
+
+    def names(line, delimiter):
+        return [name.strip() for name in _cells([re.sub(r"^\s*#+ ?", "", lines[line])], delimiter)[0]]
+
+    candidates = itertools.product(range(first, -1, -1), (",", ";", "\t", None))
+    header, delimiter = max(candidates, key=lambda place: score(names(*place)))
+    named = names(header, delimiter)
+    rows = [line for line, comment in list(zip(lines, comments, strict=True))[header + 1 :] if not comment]
+    cells = _cells(rows, delimiter)
+    if wrong := [row for row, cell in zip(rows, cells, strict=True) if len(cell) != len(named)]:
+        if delimiter or not all("\t" in row for row in rows):
+            raise ValueError(f"it names {len(named)} columns, but has {len(wrong)} lines with another number of them, "
+                             f"such as {wrong[0]!r}")  # fmt: skip
+        cells = _cells(rows, "\t")  # names between blanks over cells that may hold some
+    columns = list(zip(*cells, strict=False)) if rows else [()] * len(named)
+    return named[: len(columns)], columns.__getitem__
+
+
+def _cells(lines, delimiter):
+    """Lines as lists of cells; without a delimiter, blanks separate them."""
+    if delimiter is None:
+        return [line.split() for line in lines]
+    return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
 
 
 def write_maps(path, maps, wcs, *, units=None, header=None):
@@ -120,13 +231,14 @@ def write_maps(path, maps, wcs, *, units=None, header=None):
 
     Args:
         path: file to write.
-        maps: dict name -> (rows, columns) or (n, rows, columns). Booleans become 0 and 1.
+        maps: dict name -> (rows, columns) or (n, rows, columns). Booleans become 0 and 1, masked values NaN.
         wcs: celestial `astropy.wcs.WCS` of all maps, RA and Dec ascending: `SkyGrid.wcs`, or that of `read_map`.
-        units: dict name -> unit, as of the FITS card `BUNIT`; maps left out have none.
+        units: dict name -> unit, as of the FITS card `BUNIT`, to which Quantities are converted; maps left out keep
+            the unit that they have, if any.
         header: dict of cards for the primary header, keyword -> value or (value, comment).
 
     Raises:
-        ValueError: a map or the WCS is not of the above kind.
+        ValueError: a map or the WCS is not of the above kind, or a map has another unit.
     """
     if wcs.naxis != 2 or not wcs.has_celestial:
         raise ValueError(f"wcs must have two celestial axes; got {list(wcs.wcs.ctype)}")
@@ -136,6 +248,9 @@ def write_maps(path, maps, wcs, *, units=None, header=None):
     primary.header.update(header or {})
     hdus = fits.HDUList([primary])
     for name, values in maps.items():
+        unit = (units or {}).get(name) or getattr(values, "unit", None) or ""
+        if masked(values).any() or hasattr(values, "unit"):
+            values = in_unit(values, unit, name)
         values = np.asarray(values)
         if values.ndim not in (2, 3) or wcs.array_shape not in (None, values.shape[-2:]):
             raise ValueError(
@@ -143,7 +258,7 @@ def write_maps(path, maps, wcs, *, units=None, header=None):
                 f"{wcs.array_shape}; got {values.shape}"
             )
         hdu = fits.ImageHDU(values.astype(np.uint8) if values.dtype == bool else values, name=name)
-        hdu.header["BUNIT"] = (units or {}).get(name, "")
+        hdu.header["BUNIT"] = str(unit)
         hdu.header.update(wcs.to_header(relax=WCSHDO_safe | WCSHDO_P17))
         if values.ndim == 3:
             hdu.header.update(WCSAXES=3, CTYPE3="SAMPLE", CRPIX3=1.0, CRVAL3=0.0, CDELT3=1.0)

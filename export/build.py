@@ -2,7 +2,7 @@
 
     python export/build.py OUT [--zoo DIR]
 
-    OUT/index.json                  sha256 and size of every archive
+    OUT/index.json                  sha256 of every archive, its size, and that of the tar file in it
     OUT/<name>/<version>.tar.gz     SavedModel; the Keras files are in its assets.extra/
     OUT/<name>/<version>            the same file under the address that `hub.load` asks for
 
@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from deepcosmo import export
+from deepcosmo._files import write_text
 from deepcosmo.zoo import Entry, load, publishing, store
 from deepcosmo.zoo.entry import FORMAT, WEIGHTS, sha256
 
@@ -51,7 +52,7 @@ def build(out, root):
             extra.mkdir(exist_ok=True)
             for name in ("model.json", "README.md", *entry.files, *publishing.pictures(entry)):
                 shutil.copyfile(entry.directory / name, extra / name)
-            pack(folder, archive)
+            unpacked = pack(folder, archive)
         served = archive.with_name(str(entry.version))
         served.unlink(missing_ok=True)
         os.link(archive, served)
@@ -59,15 +60,17 @@ def build(out, root):
             "archive": archive.relative_to(out).as_posix(),
             "sha256": sha256(archive),
             "bytes": archive.stat().st_size,
+            "unpacked": unpacked,
             "weights_sha256": weights,
         }
         made.append(archive)
-    index_path.write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+    text = json.dumps(index, indent=1, sort_keys=True) + "\n"
+    write_text(index_path, text)
     return made
 
 
 def pack(folder, archive):
-    """Makes a tar.gz whose bytes depend on the names and contents of the files only."""
+    """Makes a tar.gz whose bytes depend on the names and contents of the files only; returns the size of the tar."""
     with open(archive, "wb") as file, gzip.GzipFile("", "wb", mtime=0, fileobj=file) as zipped:
         with tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for path in sorted(folder.rglob("*")):
@@ -79,6 +82,7 @@ def pack(folder, archive):
                     member.size, member.mode = path.stat().st_size, 0o644
                     with open(path, "rb") as content:
                         tar.addfile(member, content)
+        return zipped.tell()
 
 
 def main():

@@ -5,6 +5,7 @@ import functools
 import http.server
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -72,6 +73,14 @@ def small_tree(small_zoo, tmp_path_factory):
         patch.setenv("DEEPCOSMO_ZOO", str(small_zoo))
         export_tool("build").build(out, small_zoo)
     return out
+
+
+@pytest.fixture
+def tree(small_tree, tmp_path):
+    """A copy of the download tree that a test may spoil."""
+    copy = tmp_path / "tree"
+    shutil.copytree(small_tree, copy)
+    return copy
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

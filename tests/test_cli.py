@@ -1,3 +1,4 @@
+import codecs
 import os
 import re
 import sys
@@ -138,6 +139,82 @@ def test_sample_catalogue_in_batches(chosen, capsys, tmp_path):
 def test_sample_a_catalogue_of_one(chosen, tmp_path):
     assert cli.main(["sample", "small_cosmos", "-n", "1", "-o", "out"]) == 0
     assert (tmp_path / "out" / "small_cosmos.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("output", ["new/galaxies.fits", "new/galaxies.png"])
+def test_sample_into_a_file(chosen, tmp_path, output):
+    assert cli.main(["sample", "stamps_cosmos", "-n", "2", "-o", output]) == 0
+    assert sorted(path.name for path in tmp_path.joinpath("new").iterdir()) == ["galaxies.fits", "galaxies.png"]
+
+
+def test_draws_that_are_not_finite_are_not_written(chosen, capsys, monkeypatch, tmp_path):
+    from small_model import SmallModel
+
+    draw = SmallModel.draw
+
+    def broken(*arguments, **options):
+        drawn = {name: np.array(values) for name, values in draw(*arguments, **options).items()}
+        drawn["mag_auto"][0] = np.nan
+        return drawn
+
+    monkeypatch.setattr(SmallModel, "draw", broken)
+    assert "drew values that are not finite, of mag_auto" in failure(capsys, "sample", "small_cosmos")
+    assert not (tmp_path / "samples").exists()
+
+
+@pytest.mark.parametrize("command", [
+    "export small_cosmos file/x", "export small_cosmos file/x/y", "sample small_cosmos -o file",
+    "sample small_cosmos -o file/x.fits", "train RECIPE -o file", "train RECIPE -o file/x",
+    "map --catalog file --out file/x", "map --catalog file", "map --catalog file/x", "map --catalog nowhere",
+    "map --catalog file --out folder", "map --catalog file --out .", "train file", "train file/recipe.py",
+    "info file/x", "evaluate file", "download file/x", "renew file/x",
+])  # fmt: skip
+def test_paths_in_the_way_are_named_in_one_line(chosen, capsys, tmp_path, command):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.fits").mkdir()
+    said = failure(capsys, *command.replace("RECIPE", str(TESTS / "small_recipe.py")).split())
+    assert "Errno" not in said
+    assert (tmp_path / "file").read_text() == "mine" and not any((tmp_path / "folder.fits").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.fits"]
+
+
+def test_terminals_that_are_not_utf_8(small_zoo, tmp_path):
+    """Every command runs to its end, with ASCII in place of what cannot be shown."""
+    rng = np.random.default_rng(0)
+    galaxies = rng.uniform([10, 0, -0.3, -0.3], [10.5, 0.5, 0.3, 0.3], (4000, 4))
+    np.savetxt(tmp_path / "shear.csv", galaxies, delimiter=",", header="ra,dec,e1,e2")
+    commands = [
+        "list", "info small_cosmos", "sample small_cosmos -n 300", "export small_cosmos saved", "info small_cosmo",
+        "map --catalog shear.csv --method kaiser_squires --pixel-scale 0.9", f"train {TESTS / 'small_recipe.py'}",
+        "evaluate small_cosmos", "download small_cosmos", "--help", "map --help",
+    ]  # fmt: skip
+    script = """if True:
+        import sys, small_model
+        from deepcosmo import cli
+        for command in sys.argv[1:]:
+            try:
+                status = cli.main(command.split())
+            except SystemExit as end:
+                status = end.code
+            print("status", status, command, flush=True)
+    """
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "DEEPCOSMO_ZOO": str(small_zoo)}
+    done = python("-c", script, *commands, cwd=tmp_path, **environment)
+    assert done.returncode == 0, done.stderr
+    expected = [f"status {int(command == 'info small_cosmo')} {command}" for command in commands]
+    assert re.findall(r"^status .*$", done.stdout, re.MULTILINE) == expected, done.stderr
+    assert re.search(r"NLL \[nat\] +\d\.\d+ \+- 0\.", done.stdout) and done.stdout.isascii()
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [
+    ("ascii", b"1.0 +- 0.1 ... Sersic ? \xc3\xa9\n"),
+    ("latin-1", b"1.0 \xb1 0.1 ... S\xe9rsic ? \xc3\xa9\n"),
+    ("utf-8", "1.0 ± 0.1 … Sérsic σ é\n".encode()),
+])  # fmt: skip
+def test_characters_that_a_terminal_lacks(encoding, expected):
+    """The last one is the name of a file whose bytes Python could not decode."""
+    codecs.register_error("deepcosmo", cli._plain)
+    assert "1.0 ± 0.1 … Sérsic σ \udcc3\udca9\n".encode(encoding, "deepcosmo") == expected
 
 
 def test_sample_of_a_model_that_does_not_draw(chosen, capsys, monkeypatch):

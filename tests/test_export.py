@@ -53,6 +53,8 @@ def test_folder_in_use_is_refused(tmp_path):
         export.save(SmallModel(), tmp_path)
     with pytest.raises(FileExistsError):
         export.save(SmallModel(), tmp_path / "file")
+    with pytest.raises(NotADirectoryError, match="file is a file"):
+        export.save(SmallModel(), tmp_path / "file" / "new")
 
 
 def test_incomplete_endpoints_are_refused(tmp_path):

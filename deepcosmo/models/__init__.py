@@ -10,4 +10,6 @@ Published configurations name their classes as they are exported here, so a name
 
 import lazy_loader
 
+from deepcosmo import _keras  # noqa: F401
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

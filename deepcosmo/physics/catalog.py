@@ -11,12 +11,14 @@ gamma2 > 0.
 
 import dataclasses
 import numbers
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-from astropy.wcs import WCS
 
-__all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map"]
+from deepcosmo._quantities import UNITS, in_unit, masked
+
+__all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map", "complete", "impossible"]
 
 PIXEL_SCALE = 5 * 60 / 1024  # arcmin: of kappaTNG's maps, and so of all that are simulated or learned from here
 PROJECTIONS = {"tangent": "TAN", "plain": "CAR"}
@@ -24,22 +26,46 @@ LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
 MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory
 
 
-def _checked(**columns):
-    """The columns as float64 arrays (n,), once they are of one length, finite and within their limits."""
-    columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}
-    shapes = {name: values.shape for name, values in columns.items()}
-    if len(set(shapes.values())) > 1 or columns["ra"].ndim != 1:
+def complete(**columns):
+    """Galaxies that nothing is missing of: columns of a catalogue without the rows where one of them is masked.
+
+    Args:
+        **columns: ra, dec and perhaps e1, e2, weight, (n,) each: Quantities, table columns or numbers, which are deg.
+
+    Returns:
+        dict of float64 arrays (m,), positions in deg.
+
+    Raises:
+        ValueError: columns that are unknown, unequal in length, empty, of another unit, not finite or out of range.
+    """
+    if unknown := set(columns) - set(UNITS):
+        raise ValueError(f"columns must be of {', '.join(UNITS)}; got {', '.join(sorted(unknown))}")
+    missing = {name: masked(values) for name, values in columns.items()}
+    shapes = {name: mask.shape for name, mask in missing.items()}
+    if len(set(shapes.values())) > 1 or len(shapes["ra"]) != 1:
         raise ValueError(f"columns must be one-dimensional and of one length; got {shapes}")
-    if not columns["ra"].size:
+    if not shapes["ra"][0]:
         raise ValueError("the catalogue is empty; it must have at least one galaxy")
+    whole = ~np.any(list(missing.values()), 0)
+    if not whole.any():
+        raise ValueError(f"each of the {len(whole)} galaxies has a masked value in {', '.join(columns)}")
+    columns = {name: in_unit(values, UNITS[name], name)[whole] for name, values in columns.items()}
     for name, values in columns.items():
         if wrong := np.count_nonzero(~np.isfinite(values)):
-            raise ValueError(f"{name} must be finite; {wrong} of {values.size} values are NaN or infinite")
+            raise ValueError(
+                f"{name} must be finite; {wrong} of {values.size} values are NaN or infinite: leave them out, or mask "
+                "them by numpy.ma"
+            )
         low, high = LIMITS.get(name, (-np.inf, np.inf))
         if values.min() < low or values.max() > high:
             unit = "" if name == "weight" else " deg"
             raise ValueError(f"{name} must lie between {low} and {high}{unit}; got {values.min()} to {values.max()}")
-    return columns.values()
+    return columns
+
+
+def impossible(shear, noise_std):
+    """Where a component of shear is beyond 1 by more than ten times its noise: -999 and the like, not measurements."""
+    return np.abs(shear) > 1 + 10 * noise_std
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +73,7 @@ class SkyGrid:
     """Pixels on the sky: rows along declination, columns along right ascension, both ascending.
 
     Attributes:
-        ra: right ascension of the centre of the map, deg.
+        ra: right ascension of the centre of the map, deg. A Quantity is converted, as are the next two.
         dec: declination of the centre of the map, deg.
         shape: (rows, columns).
         pixel_scale: side of a pixel, arcmin.
@@ -65,7 +91,9 @@ class SkyGrid:
     projection: str = "tangent"
 
     def __post_init__(self):
-        _checked(ra=[self.ra], dec=[self.dec])
+        for name, unit in (("ra", "deg"), ("dec", "deg"), ("pixel_scale", "arcmin")):
+            object.__setattr__(self, name, in_unit(getattr(self, name), unit, name).item())
+        complete(ra=[self.ra], dec=[self.dec])
         shape = tuple(self.shape)
         if len(shape) != 2 or not all(isinstance(n, numbers.Integral) and n > 0 for n in shape):
             raise ValueError(f"shape must be (rows, columns), positive integers; got {self.shape}")
@@ -80,15 +108,15 @@ class SkyGrid:
         """The smallest grid around the middle of a field that holds all its galaxies; it may lie across RA = 0.
 
         Args:
-            ra: (n,), deg, between -360 and 360.
-            dec: (n,), deg.
-            pixel_scale: arcmin.
+            ra: (n,), between -360 and 360 deg; Quantity, or numbers in deg. Masked positions do not count.
+            dec: (n,), likewise.
+            pixel_scale: Quantity, or number in arcmin.
             projection: "tangent" or "plain".
 
         Raises:
             ValueError: positions are missing, not finite or out of range, or too far apart for one map.
         """
-        ra, dec = _checked(ra=ra, dec=dec)
+        ra, dec = complete(ra=ra, dec=dec).values()
         mean = np.angle(np.exp(1j * np.radians(ra)).mean(), deg=True)
         near = ra - 360 * np.round((ra - mean) / 360)
         ra0, dec0 = (float(values.min() + values.max()) / 2 for values in (near, dec))
@@ -97,7 +125,7 @@ class SkyGrid:
         if not np.all(sides < MAX_SIDE):  # NaN: beyond the horizon of the tangent plane
             raise ValueError(
                 f"a map around all galaxies, RA {near.min():.4g} to {near.max():.4g}, Dec {dec.min():.4g} to "
-                f"{dec.max():.4g} deg, would have more than {MAX_SIDE} pixels of {pixel_scale} arcmin on a side; "
+                f"{dec.max():.4g} deg, would have more than {MAX_SIDE} pixels of {pixel.pixel_scale} arcmin on a side; "
                 "leave out stray galaxies, take larger pixels or make a SkyGrid of the part to be mapped"
             )
         columns, rows = (int(side) + 1 for side in sides)
@@ -106,6 +134,8 @@ class SkyGrid:
     @property
     def wcs(self):
         """The grid as an `astropy.wcs.WCS`; FITS axis 1 runs along columns."""
+        from astropy.wcs import WCS  # Astropy needs a home directory; networks for maps, which need PIXEL_SCALE, do not
+
         rows, columns = self.shape
         wcs = WCS(naxis=2)
         code, step = PROJECTIONS[self.projection], self.pixel_scale / 60
@@ -121,8 +151,9 @@ class SkyGrid:
         return wcs
 
     def index(self, ra, dec):
-        """Pixels of positions in deg, (n,): row * columns + column, int64; -1 off the grid."""
+        """Pixels of positions, (n,) Quantities or deg: row * columns + column, int64; -1 off the grid or masked."""
         rows, columns = self.shape
+        ra, dec = in_unit(ra, "deg", "ra"), in_unit(dec, "deg", "dec")
         x, y = (np.floor(p + 0.5) for p in self.wcs.wcs_world2pix(ra, dec, 0))
         inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
         return np.where(inside, y * columns + x, -1).astype(np.int64)
@@ -169,6 +200,10 @@ def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
     A wrong sign of one component turns lensing into as much B- as E-mode; that of both makes clusters voids. On a
     tangent grid ellipticities are also turned from the north of each galaxy to that of the centre of the map.
 
+    Columns may be Quantities or columns of an astropy table: units are converted, and galaxies that are masked in any
+    column do not count. Nor do those whose e1 or e2 is beyond 1 by more than ten times the typical scatter, such as
+    -999 for "not measured"; a warning says how many.
+
     Args:
         ra: (n,), deg, between -360 and 360; the field may lie across RA = 0.
         dec: (n,), deg.
@@ -183,12 +218,13 @@ def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
         sigma^2 = sum w^2 (e - mean)^2 / sum w^2 over those of the map, for each component.
 
     Raises:
-        ValueError: columns that are empty, unequal in length, not finite or out of range; no galaxy on the grid.
+        ValueError: columns that are empty, unequal in length, of another unit, not finite or out of range; no galaxy
+            on the grid.
     """
     if tuple(signs) not in {(1, 1), (1, -1), (-1, 1), (-1, -1)}:
         raise ValueError(f"signs must be two factors, 1 or -1; got {signs!r}")
     weight = np.ones(np.shape(ra)) if weight is None else weight
-    ra, dec, e1, e2, weight = _checked(ra=ra, dec=dec, e1=e1, e2=e2, weight=weight)
+    ra, dec, e1, e2, weight = complete(ra=ra, dec=dec, e1=e1, e2=e2, weight=weight).values()
     pixel = grid.index(ra, dec)
     counted = (pixel >= 0) & (weight > 0)
     if not counted.any():
@@ -197,6 +233,7 @@ def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
             f"RA {grid.ra:.4f}, Dec {grid.dec:.4f}; got RA {ra.min():.4f} to {ra.max():.4f}, Dec {dec.min():.4f} to "
             f"{dec.max():.4f} and weights of at most {weight.max():.4g}"
         )
+    counted &= ~_wild(e1, e2, counted)
     pixel, weight = pixel[counted], weight[counted]
     e = ((signs[0] * e1 + 1j * signs[1] * e2) * grid._turn(ra, dec))[counted]
     e = np.stack([e.real, e.imag], -1)
@@ -211,3 +248,17 @@ def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
     variance = np.average((e - np.average(e, 0, weight)) ** 2, 0, weight**2)
     noise_std = np.sqrt(variance * total(weight**2)[..., None]) / weights
     return ShearMap(shear, noise_std, mask, counts)
+
+
+def _wild(e1, e2, counted):
+    """Where shear estimates (n,) are impossible, (n,), with a warning if any of those that are `counted` is."""
+    # A quantile says how wide they scatter, unless a tenth of them are wild: then it is more than any shape noise.
+    scatter = min(np.quantile(np.abs([e1[counted], e2[counted]]), 0.9) / 1.645, 1.0)
+    wild = impossible(e1, scatter) | impossible(e2, scatter)
+    if number := np.count_nonzero(wild & counted):
+        all_of_them, size = np.count_nonzero(counted), np.abs([e1, e2]).max(0)[wild & counted].min()
+        said = f"{number} of {all_of_them} galaxies have no possible shear, but e1 or e2 of {size:.4g} or more in size"
+        if number == all_of_them:
+            raise ValueError(said)
+        warnings.warn(f"{said}: they are left out", stacklevel=3)
+    return wild

@@ -10,10 +10,26 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo._constants import shared
+from deepcosmo.physics._arguments import as_numbers, as_tensor
 
 __all__ = ["LognormalField", "gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
 
 _LOWEST = -0.9  # correlation of log-normal fields, over the product of their shifts
+
+
+def _arcmin(pixel_scale):
+    return float(as_numbers(pixel_scale, "arcmin", "pixel_scale"))
+
+
+def _spectra(c_ell, ell):
+    """Spectra (..., bins, bins, n_ell) and multipoles (n_ell,), checked."""
+    c_ell, ell = as_tensor(c_ell, "sr", "c_ell"), as_numbers(ell, "", "ell")
+    if ell.ndim != 1 or len(ell) < 2 or not (ell[0] > 0 and np.all(np.diff(ell) > 0)):
+        raise ValueError(f"ell must be two or more increasing, positive multipoles (n_ell,); got {ell}")
+    shape = c_ell.shape
+    if shape.rank < 3 or shape[-3] != shape[-2] or shape[-1] != len(ell):
+        raise ValueError(f"c_ell must be (..., bins, bins, n_ell) at n_ell = {len(ell)} multipoles; got {shape}")
+    return c_ell, ell
 
 
 def multipoles(shape, pixel_scale):
@@ -155,7 +171,7 @@ def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
     Returns:
         (..., bins, rows, columns), of mean 0.
     """
-    c_ell = tf.convert_to_tensor(c_ell)
+    (c_ell, ell), pixel_scale = _spectra(c_ell, ell), _arcmin(pixel_scale)
     root = cholesky(_on_quadrant(c_ell, ell, shape, pixel_scale))
     return _coloured(tf.signal.rfft2d(_white(c_ell, shape, seed)), root, shape, pixel_scale)
 
@@ -164,15 +180,15 @@ def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
     """Log-normal convergence maps (Hilbert et al. 2011, arXiv:1105.3980): kappa + shift is log-normal.
 
     Args:
-        shift: minus the smallest possible convergence, positive, (..., bins): the larger, the more Gaussian.
-            Other arguments as of `gaussian_maps`.
+        shift: minus the smallest possible convergence, positive, (..., bins) or one number for all bins: the larger,
+            the more Gaussian. Other arguments as of `gaussian_maps`.
 
     Returns:
         (..., bins, rows, columns). Their two-point function on the pixels is that of `c_ell`, exactly where a
         Gaussian field can give it; skewness is (exp(s) + 2) sqrt(exp(s) - 1), s = ln(1 + var / shift^2). No field that
         is log-normal has correlations below minus the product of two shifts; those below 0.9 of it count as that.
     """
-    c_ell = tf.convert_to_tensor(c_ell)
+    c_ell, ell = _spectra(c_ell, ell)
     return lognormal_from_white(_white(c_ell, shape, seed), c_ell, ell, shift, pixel_scale=pixel_scale)
 
 
@@ -207,9 +223,12 @@ class LognormalField:
     @classmethod
     def of(cls, c_ell, ell, shift, *, shape, pixel_scale):
         """The field with the spectra and shifts of `lognormal_maps`."""
-        c_ell = tf.convert_to_tensor(c_ell)
-        shift = tf.cast(shift, c_ell.dtype)
-        bins = shift.shape[-1]
+        (c_ell, ell), pixel_scale = _spectra(c_ell, ell), _arcmin(pixel_scale)
+        bins = c_ell.shape[-2]
+        shift = tf.cast(as_tensor(shift, "", "shift"), c_ell.dtype)
+        if shift.shape.rank and shift.shape[-1] not in (1, bins):
+            raise ValueError(f"shift must be a number or (..., bins) of {bins} bins; got {shift.shape}")
+        shift = shift * tf.ones([bins], c_ell.dtype)
         area = np.radians(pixel_scale / 60) ** 2
         first, second = np.tril_indices(bins)  # a pair of bins once, not twice
         pair = np.zeros((bins, bins), int)
@@ -246,9 +265,13 @@ def measured_power(maps, *, pixel_scale, edges):
     Returns:
         mean multipole of each bin (n,), and spectra (..., bins, bins, n), steradian.
     """
-    maps = tf.convert_to_tensor(maps)
+    maps, pixel_scale, edges = as_tensor(maps, "", "maps"), _arcmin(pixel_scale), as_numbers(edges, "", "edges")
+    if maps.shape.rank < 3:
+        raise ValueError(f"maps must be (..., bins, rows, columns); got {maps.shape}")
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
+        raise ValueError(f"edges must be increasing multipoles (n + 1,); got {edges}")
     rows, columns = maps.shape[-2:]
-    select, ell = _selection(rows, columns, float(pixel_scale), tuple(map(float, edges)))
+    select, ell = _selection(rows, columns, pixel_scale, tuple(edges.tolist()))
     f = _flat(tf.signal.rfft2d(maps))
     products = tf.math.real(f[..., :, None, :] * tf.math.conj(f[..., None, :, :]))
     scale = np.radians(pixel_scale / 60) ** 2 / (rows * columns)

@@ -11,6 +11,8 @@ import os
 
 import numpy as np
 
+from deepcosmo._quantities import in_unit
+
 __all__ = ["PIXEL_SCALE", "acs_noise_power", "convolve", "sample_noise", "to_galsim"]
 
 PIXEL_SCALE = 0.03  # arcsec
@@ -59,11 +61,20 @@ def convolve(galaxies, psf):
             against those of `galaxies`.
 
     Returns:
-        Tensor of the shape of `galaxies` (broadcast): no shift, no periodic wrap.
+        Tensor of the shape of `galaxies` (broadcast): no shift, no periodic wrap. It is float64 if one of them is.
+
+    Raises:
+        ValueError: one of them is no image.
     """
     import tensorflow as tf
 
-    galaxies, psf = tf.convert_to_tensor(galaxies), tf.convert_to_tensor(psf)
+    from deepcosmo.physics._arguments import as_tensor
+
+    galaxies, psf = as_tensor(galaxies, None, "galaxies"), as_tensor(psf, "", "psf")
+    if min(galaxies.shape.rank, psf.shape.rank) < 2:
+        raise ValueError(f"galaxies and psf must be (..., height, width); got {galaxies.shape} and {psf.shape}")
+    dtype = np.result_type(galaxies.dtype.as_numpy_dtype, psf.dtype.as_numpy_dtype, np.float32)
+    galaxies, psf = tf.cast(galaxies, dtype), tf.cast(psf, dtype)
     size, kernel = galaxies.shape[-2:], psf.shape[-2:]
     # With this period only rows and columns that are cut away are reached by the wrap.
     period = [_fast_length(n + k - 1 - k // 2) for n, k in zip(size, kernel, strict=True)]
@@ -124,7 +135,8 @@ def to_galsim(image, pixel_scale=PIXEL_SCALE, **kwargs):
         raise ValueError(f"expected one image (height, width) or (height, width, 1); got shape {array.shape}")
     if not np.all(np.isfinite(array)):
         raise ValueError("the image has values that are not finite")
-    return galsim.InterpolatedImage(galsim.Image(array), scale=float(pixel_scale), **kwargs)
+    scale = float(in_unit(pixel_scale, "arcsec", "pixel_scale"))
+    return galsim.InterpolatedImage(galsim.Image(array), scale=scale, **kwargs)
 
 
 def _fast_length(n):

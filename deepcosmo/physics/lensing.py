@@ -14,6 +14,9 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._quantities import masked
+from deepcosmo.physics._arguments import as_tensor
+
 __all__ = ["kappa_to_shear", "shear_to_kappa", "spin2"]
 
 
@@ -95,7 +98,9 @@ def shear_to_kappa(shear, *, padding=0, modes="E"):
 
 
 def _as_float(value, name, rank):
-    value = tf.convert_to_tensor(value)
+    if np.any(masked(value)):
+        raise ValueError(f"{name} must be known everywhere; {np.count_nonzero(masked(value))} values are masked")
+    value = as_tensor(value, "", name)
     if not value.dtype.is_floating:
         value = tf.cast(value, tf.float32)
     if value.shape.rank is None or value.shape.rank < rank or None in value.shape[-rank:]:

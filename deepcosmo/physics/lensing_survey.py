@@ -16,6 +16,7 @@ import scipy.special
 import tensorflow as tf
 
 from deepcosmo.physics import cosmology, fields
+from deepcosmo.physics._arguments import as_numbers
 from deepcosmo.physics.universe import Cosmology
 
 __all__ = ["PARAMETERS", "LensingSurvey", "lsst_y10", "lsst_y10_small", "smail", "tomographic_bins"]
@@ -36,6 +37,7 @@ CONVENTIONS = ("table", "sbi_lens")
 def smail(z, *, alpha=2.0, beta=0.68, z_0=0.11):
     """n(z) = z^alpha exp(-(z / z_0)^beta), not normalised (Smail et al. 1994); the defaults are those of LSST Y10
     (LSST DESC 2018, arXiv:1809.01669)."""
+    z = as_numbers(z, "", "z")
     return z**alpha * np.exp(-((z / z_0) ** beta))
 
 
@@ -50,6 +52,9 @@ def tomographic_bins(z, n_z, bins, scatter):
     Returns:
         (bins, nz), normalised to the share of all sources.
     """
+    z, n_z = as_numbers(z, "", "z"), as_numbers(n_z, None, "n_z")
+    if z.ndim != 1 or z.shape != n_z.shape:
+        raise ValueError(f"z and n_z must both be (nz,); got {z.shape} and {n_z.shape}")
     cumulative = np.concatenate([[0.0], np.cumsum(0.5 * (n_z[1:] + n_z[:-1]) * np.diff(z))])
     edges = np.interp(np.arange(bins + 1) / bins, cumulative / cumulative[-1], z)
     below = scipy.special.erf((edges[:, None] - z) / (np.sqrt(2.0) * scatter * (1.0 + z)))
@@ -155,7 +160,7 @@ class LensingSurvey:
     def cosmology(self, theta):
         """The `Cosmology` of parameters (..., n), with tensors (...) in double precision."""
         theta = tf.cast(theta, tf.float64)
-        if theta.shape[-1] != len(self.parameters):
+        if theta.shape.rank == 0 or theta.shape[-1] != len(self.parameters):
             raise ValueError(
                 f"theta must have shape (..., {len(self.parameters)}), {', '.join(self.parameters)}; "
                 f"got {tuple(theta.shape)}"
@@ -170,13 +175,15 @@ class LensingSurvey:
         return _multipoles(self.pixels, self.width)
 
     def power(self, theta, ell):
-        """Angular power spectra of the convergence without noise (..., bins, bins, n_ell), steradian."""
-        return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0)
+        """Angular power spectra of the convergence without noise at multipoles, a number or (n_ell,):
+        (..., bins, bins), or (..., bins, bins, n_ell), steradian."""
+        # 256 planes, as of all data sets and models of this survey that are published
+        return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0, planes=256)
 
     def signal_to_noise(self, ell):
-        """Angular power spectra at the fiducial cosmology and multipoles (n,), over the power of the noise: (n, bins,
-        bins)."""
-        return np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), -1, 0) / self.noise_power
+        """Angular power spectra at the fiducial cosmology and multipoles, a number or (n,), over the power of the
+        noise: (bins, bins), or (n, bins, bins)."""
+        return np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), (0, 1), (-2, -1)) / self.noise_power
 
     def shift(self, theta):
         """Log-normal shift parameters (..., bins).
@@ -217,8 +224,10 @@ class LensingSurvey:
                                         shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)  # fmt: skip
 
     def latent(self, n, seed):
-        """White noise (n, bins, rows, columns), float32."""
-        return tf.random.stateless_normal([n, self.bins, self.pixels, self.pixels], seed)
+        """White noise (n, bins, rows, columns), float32; (*n, bins, rows, columns) where n is a shape."""
+        leading = tf.convert_to_tensor(n, tf.int32)
+        leading = leading if leading.shape.rank else leading[None]
+        return tf.random.stateless_normal(tf.concat([leading, [self.bins, self.pixels, self.pixels]], 0), seed)
 
     def observe(self, kappa, seed):
         """Convergence maps with the noise of the survey."""
@@ -227,7 +236,7 @@ class LensingSurvey:
         )
 
     def sample(self, theta, seed):
-        """Maps as the survey sees them, (n, rows, columns, bins) float32, one for each row of theta (n, parameters).
+        """Maps as the survey sees them, (..., rows, columns, bins) float32, of theta (..., parameters).
 
         There are maps for all of the prior, but where Omega_m is small and sigma_8 large no log-normal field has the
         correlations that halofit asks for: see `fields.lognormal_maps`. In 0.2% of the prior the correlation of the
@@ -235,18 +244,18 @@ class LensingSurvey:
         """
         to_field, to_noise = tf.unstack(tf.random.split(seed, 2))
         theta = tf.convert_to_tensor(theta)
-        return self.observe(self.convergence(theta, self.latent(tf.shape(theta)[0], to_field)), to_noise)
+        return self.observe(self.convergence(theta, self.latent(tf.shape(theta)[:-1], to_field)), to_noise)
 
     def score(self, theta, seed):
         """Maps, and the joint score d ln p(map, latent | theta) / dtheta of each: the latent is the convergence's white
         noise, whose density knows nothing of theta.
 
         Returns:
-            maps (n, rows, columns, bins) and scores (n, parameters).
+            maps (..., rows, columns, bins) and scores (..., parameters).
         """
         to_field, to_noise = tf.unstack(tf.random.split(seed, 2))
         theta = tf.convert_to_tensor(theta)
-        white = self.latent(tf.shape(theta)[0], to_field)
+        white = self.latent(tf.shape(theta)[:-1], to_field)
         with tf.GradientTape() as tape:
             tape.watch(theta)
             kappa = self.convergence(theta, white)

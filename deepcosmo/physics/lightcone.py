@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo.physics import particle_mesh
+from deepcosmo.physics._arguments import as_numbers
+from deepcosmo.physics._projection import source_bins
 from deepcosmo.physics.catalog import PIXEL_SCALE
 from deepcosmo.physics.cosmology import SPEED_OF_LIGHT, Cosmology, comoving_distance
 
@@ -77,7 +79,8 @@ def lens_planes(cosmology, *, box=150.0, particles=128, max_redshift=2.6, step=0
     Returns:
         `LensPlanes`
     """
-    farthest = float(comoving_distance(cosmology, [max_redshift])[0])
+    box = float(as_numbers(box, "Mpc", "box"))
+    farthest = float(comoving_distance(cosmology, max_redshift))
     middles = (np.arange(int(np.ceil(farthest / box))) + 0.5) * box
     redshifts = _redshift_at(cosmology, middles)
     pixels = box / (middles * np.radians(PIXEL_SCALE / 60))  # of the map, across the box
@@ -119,12 +122,13 @@ def lensing_weights(planes, z, n_z=None):
 
     Args:
         planes: `LensPlanes`.
-        z: redshifts (n,) of the sources; or, with `n_z`, those at which it is given.
+        z: redshifts of the sources, a number or (n,); or, with `n_z`, those at which it is given.
         n_z: redshift distributions (nz,) or (bins, nz), in any normalisation.
 
     Returns:
-        (sources or bins, planes)
+        (sources or bins, planes); (planes,) of one source at a number.
     """
+    z, n_z = (as_numbers(z, "", "z"), None) if n_z is None else source_bins(z, n_z)
     cosmology, box, count = planes.cosmology, planes.box, len(planes.redshifts)
     inner = (np.arange(16) + 0.5) / 16
     distance = ((np.arange(count)[:, None] + inner) * box).ravel()
@@ -132,13 +136,12 @@ def lensing_weights(planes, z, n_z=None):
     source = np.maximum(comoving_distance(cosmology, z).numpy(), 1e-6)
     if source.max() > count * box * (1 + 1e-6) and n_z is None:
         raise ValueError(f"sources must lie within the planes, z < {_redshift_at(cosmology, count * box):.2f}; got {z}")
-    each = kernel * np.maximum(0.0, 1.0 - distance / source[:, None])
+    each = kernel * np.maximum(0.0, 1.0 - distance / source[..., None])
     omega_m = cosmology.omega_c + cosmology.omega_b
     each *= 1.5 * omega_m * (100 * cosmology.h / SPEED_OF_LIGHT) ** 2 * box / len(inner)
-    weights = each.reshape(len(source), count, -1).sum(-1)
+    weights = each.reshape(*source.shape, count, len(inner)).sum(-1)
     if n_z is None:
         return weights
-    n_z = np.atleast_2d(n_z)
     return np.trapezoid(n_z[..., None] * weights, z, axis=1) / np.trapezoid(n_z, z, axis=1)[:, None]
 
 
@@ -155,14 +158,15 @@ def convergence(planes, z, n_z=None, *, shape, pixel_scale=PIXEL_SCALE, seed=0, 
             straight line (Born).
 
     Returns:
-        (sources or bins, rows, columns), float32.
+        (sources or bins, rows, columns), float32; (rows, columns) of one source at a number.
     """
-    random = np.random.default_rng(np.asarray(stateless_seed(seed)) % 2**32)
+    pixel_scale = float(as_numbers(pixel_scale, "arcmin", "pixel_scale"))
+    random = np.random.default_rng(np.asarray(stateless_seed(seed), np.int64) % 2**32)
     tiles = [_tile(density, random) for density in planes.densities]
     angles = [(np.arange(n) - (n - 1) / 2) * np.radians(pixel_scale / 60) for n in shape]
     seen = (_ray_traced if ray_traced else _straight)(planes, tiles, angles)
     weights = tf.constant(lensing_weights(planes, z, n_z), tf.float32)
-    return tf.einsum("sp,pyx->syx", weights, seen)
+    return tf.einsum("...p,pyx->...yx", weights, seen)
 
 
 def _tile(density, random):

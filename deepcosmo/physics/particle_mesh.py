@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo.physics._arguments import as_numbers, as_tensor
 from deepcosmo.physics.cosmology import growth, growth_rate, hubble_rate, linear_power
 
 __all__ = ["evolve", "paint", "project"]
@@ -49,6 +50,13 @@ def _clouds(coordinates, size):
     return overlaps
 
 
+def _coordinates(positions):
+    positions = tf.cast(as_tensor(positions, "", "positions"), tf.float32)
+    if positions.shape.rank != 2 or positions.shape[1] != 3:
+        raise ValueError(f"positions must be (n, 3), in units of the box; got {positions.shape}")
+    return tf.unstack(positions, axis=1)
+
+
 @tf.function(jit_compile=True)
 def _painted(coordinates, size):
     mesh = tf.zeros([size ** len(coordinates)])
@@ -67,15 +75,16 @@ def paint(positions, size):
     Returns:
         (size, size, size), of mean 1.
     """
-    mesh = _painted(tuple(tf.unstack(positions, axis=1)), size)
-    return tf.reshape(mesh, [size] * 3) * (size**3 / positions.shape[0])
+    coordinates = _coordinates(positions)
+    mesh = _painted(tuple(coordinates), size)
+    return tf.reshape(mesh, [size] * 3) * (size**3 / coordinates[0].shape[0])
 
 
 def project(positions, size, axis):
     """Surface density of particles over its mean, seen along `axis`: (size, size), of the other two axes in order."""
-    columns = tf.unstack(positions, axis=1)
-    mesh = _painted(tuple(columns[:axis] + columns[axis + 1 :]), size)
-    return tf.reshape(mesh, [size] * 2) * (size**2 / positions.shape[0])
+    coordinates = _coordinates(positions)
+    mesh = _painted(tuple(coordinates[:axis] + coordinates[axis + 1 :]), size)
+    return tf.reshape(mesh, [size] * 2) * (size**2 / coordinates[0].shape[0])
 
 
 @tf.function(jit_compile=True)
@@ -112,7 +121,7 @@ def _displacements(cosmology, box, particles, seed):
     square[0, 0, 0] = 1.0
     length = np.sqrt(square).astype("f8")
     table = np.geomspace(length.min(), length.max(), 512)
-    power = linear_power(cosmology, table / box, [0.0])[0].numpy() / box**3
+    power = linear_power(cosmology, table / box, 0.0).numpy() / box**3
     amplitude = np.exp(0.5 * np.interp(np.log(length), np.log(table), np.log(power)))
     amplitude[0, 0, 0] = 0.0
     noise = tf.random.stateless_normal([particles] * 3, stateless_seed(seed))
@@ -162,7 +171,7 @@ def evolve(cosmology, redshifts, *, box, particles, mesh=None, step=0.04, seed=0
 
     Args:
         cosmology: `Cosmology` of numbers.
-        redshifts: decreasing, below 9.
+        redshifts: decreasing, below 9; or one number.
         box: side, comoving Mpc.
         particles: per side.
         mesh: cells per side in which forces are computed; by default 2 `particles`.
@@ -173,8 +182,9 @@ def evolve(cosmology, redshifts, *, box, particles, mesh=None, step=0.04, seed=0
     Yields:
         (redshift, positions (particles^3, 3) in units of the box), one after the other: keep what you need.
     """
-    redshifts = [float(z) for z in redshifts]
-    if any(a <= b for a, b in zip([FIRST_REDSHIFT, *redshifts], redshifts, strict=False)) or min(redshifts) < 0:
+    box, redshifts = float(as_numbers(box, "Mpc", "box")), as_numbers(redshifts, "", "redshifts")
+    redshifts = np.atleast_1d(redshifts).tolist()
+    if not redshifts or np.any(np.diff([FIRST_REDSHIFT, *redshifts]) >= 0) or redshifts[-1] < 0:
         raise ValueError(f"redshifts must decrease and lie in [0, {FIRST_REDSHIFT:g}); got {redshifts}")
     size = mesh or 2 * particles
     clock = _Clock(cosmology)
@@ -212,7 +222,7 @@ def _start(cosmology, clock, a, box, particles, seed):
     """Positions and momenta a^3 H/H_0 dx/da at scale factor `a`."""
     first, second = (tf.reshape(v, [-1, 3]) for v in _displacements(cosmology, box, particles, seed))
     d = clock.d(a)
-    matter = (cosmology.omega_c + cosmology.omega_b) / a**3 / hubble_rate(cosmology, [1 / a - 1]).numpy()[0] ** 2
+    matter = (cosmology.omega_c + cosmology.omega_b) / a**3 / hubble_rate(cosmology, 1 / a - 1).numpy() ** 2
     d2 = -3 / 7 * matter ** (-1 / 143) * d**2
     rate2 = clock.g(a) / d * 2 * matter ** (6 / 11 - 5 / 9)  # a^2 H/H_0 times dlnD2/dlna = 2 Omega_m^(6/11)
     side = (tf.range(particles, dtype=tf.float32) + 0.5) / particles

@@ -2,4 +2,6 @@
 
 import lazy_loader
 
+from deepcosmo import _keras  # noqa: F401
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

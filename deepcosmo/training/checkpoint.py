@@ -1,13 +1,17 @@
-"""The state of a training, in one file that is always whole."""
+"""The state of a training, in one file that is always whole, in a folder that one training writes to."""
 
+import contextlib
 import dataclasses
 import json
+import os
+import socket
+from pathlib import Path
 
 import numpy as np
 
 from deepcosmo._files import write_atomically
 
-__all__ = ["State"]
+__all__ = ["State", "claimed"]
 
 
 @dataclasses.dataclass
@@ -53,3 +57,27 @@ class State:
                 count = sum(name.startswith(f"{kind}/") for name in file.files)
                 setattr(state, kind, [file[f"{kind}/{i}"] for i in range(count)])
         return state
+
+
+@contextlib.contextmanager
+def claimed(folder):
+    """Makes `folder` and keeps it for the training in this block; the system frees it when the process is killed.
+
+    Raises:
+        BlockingIOError: another training is at work there; the message names it.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder, "lock"), "a+") as file:
+        try:
+            import fcntl  # not on Windows
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            other = f"another training, {file.read().strip()}"
+            raise BlockingIOError(f"{folder} is in use by {other}: choose another working directory") from None
+        except (ImportError, OSError):
+            pass  # nor on every shared file system: there nothing keeps a second training out
+        file.truncate(0)
+        print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+        yield

@@ -1,5 +1,6 @@
 """Training by recipe: the same weights whether or not the run was interrupted."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -7,10 +8,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from deepcosmo._files import write_atomically
+from deepcosmo._files import write_text
 from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
-from deepcosmo.training.checkpoint import State
+from deepcosmo.training.checkpoint import State, claimed
 from deepcosmo.training.recipe import Recipe, load_recipe
 from deepcosmo.training.strategies import is_chief, strategy as make_strategy
 
@@ -32,8 +33,6 @@ def _initial_state(recipe, path, resume):
                 f"{path} holds an earlier training: resume it, or choose another working directory"
             )
         return state
-    if not path.exists():
-        raise FileNotFoundError(f"nothing to resume: there is no {path}")
     saved = State.load(path)
     if saved.recipe != state.recipe:
         changed = [k for k in state.recipe if saved.recipe.get(k) != state.recipe[k]]
@@ -45,7 +44,7 @@ def _write(state, folder):
     state.save(folder / "checkpoint.npz")
     seconds = round(sum(epoch["seconds"] for epoch in state.history), 1)
     text = json.dumps({"recipe": state.recipe, "seconds": seconds, "history": state.history}, indent=1)
-    write_atomically(folder / "history.json", lambda file: file.write(text.encode()))
+    write_text(folder / "history.json", text)
 
 
 def _compile(model, stage, steps):
@@ -92,7 +91,7 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
     resumed ends with the weights of an uninterrupted one.
 
     Writes into `work_dir`: `checkpoint.npz`, `history.json` (losses, learning rate and seconds of
-    each epoch) and TensorBoard logs in `logs/`. With several workers it must be a folder that all see.
+    each epoch), `lock` and TensorBoard logs in `logs/`. With several workers it must be a folder that all see.
 
     Args:
         recipe: a `Recipe`, or what `load_recipe` takes.
@@ -104,6 +103,7 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
         A model with the best weights of the last stage, under no strategy.
 
     Raises:
+        BlockingIOError: another training is at work in `work_dir`.
         FileExistsError: `work_dir` holds a training and `resume` is false.
         FileNotFoundError: nothing to resume, or no such recipe.
         FloatingPointError: the loss is not finite.
@@ -113,9 +113,14 @@ def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe)
     folder = Path(work_dir or Path("runs") / recipe.name)
-    state = _initial_state(recipe, folder / "checkpoint.npz", resume)
-    folder.mkdir(parents=True, exist_ok=True)
+    if resume and not (folder / "checkpoint.npz").exists():
+        raise FileNotFoundError(f"nothing to resume: there is no {folder / 'checkpoint.npz'}")
+    with claimed(folder) if is_chief(strategy.cluster_resolver) else contextlib.nullcontext():  # the chief writes
+        return _train(recipe, strategy=strategy, resume=resume, folder=folder)
 
+
+def _train(recipe, *, strategy, resume, folder):
+    state = _initial_state(recipe, folder / "checkpoint.npz", resume)
     keras.utils.set_random_seed(recipe.seed)
     with strategy.scope():
         model = recipe.model()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepcosmo.zoo import store
+from deepcosmo.zoo.entry import check_name
 
 __all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
 
@@ -90,6 +91,7 @@ class Recipe:
     citation: str
 
     def __post_init__(self):
+        check_name(self.name)
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")

@@ -1,4 +1,5 @@
 from . import (
+    archives as archives,
     entry as entry,
     golden as golden,
     loading as loading,

@@ -1,10 +1,13 @@
 """What the zoo knows of a published model: the content of its `model.json`."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import re
 from pathlib import Path
+
+from deepcosmo._files import write_text
 
 __all__ = ["DamagedFile", "Entry", "ZooError", "sha256"]
 
@@ -14,6 +17,7 @@ FORMAT = 1
 WEIGHTS, CONFIG, GOLDEN, RECIPE = "model.weights.h5", "config.json", "golden.npz", "recipe.py"
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
+_FILE = re.compile(r"\w[\w.-]*")
 
 
 class ZooError(ValueError):
@@ -38,22 +42,45 @@ def verify(path, expected):
     if not path.is_file():
         raise DamagedFile(f"{path} is missing")
     if (found := sha256(path)) != expected:
-        raise DamagedFile(f"{path} is damaged: its sha256 is {found[:12]}..., not {expected[:12]}...")
+        raise DamagedFile(f"{path} is damaged: its sha256 is {found:.12}..., not {expected!s:.12}...")
 
 
-def check_format(content, path):
-    """Raises `ZooError` if `content` was written by a release whose layout this one does not know."""
-    if content.get("format", 0) > FORMAT:
+def parse(text, path):
+    """The content, a dict, of a JSON file of this layout, without the version of the layout.
+
+    Args:
+        text: of the file, str or bytes.
+        path: what messages call the file.
+
+    Raises:
+        DamagedFile: it holds something else.
+        ZooError: it was written by a release whose layout this one does not know.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"{path} is damaged: {error}") from None
+    if not isinstance(content, dict) or not isinstance(written := content.pop("format", None), int):
+        raise DamagedFile(f"{path} is damaged: it does not say in which format it is written")
+    if written > FORMAT:
         raise ZooError(
-            f"{path} was written by a newer deepcosmo (format {content['format']}, this one reads up to "
-            f"{FORMAT}): update with `pip install -U deepcosmo`"
+            f"{path} was written by a newer deepcosmo (format {written}, this one reads up to {FORMAT}): update with "
+            "`pip install -U deepcosmo`"
         )
+    return content
 
 
 def check_name(name):
     """Raises `ZooError` unless `name` may be the name of a model, hence of a folder."""
     if not _NAME.fullmatch(name):
         raise ZooError(f"{name!r} is no model name: names are lower-case letters, digits and underscores")
+
+
+def unknown(name, known):
+    """The error for a name that is not among the `known` ones; it says which are near."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
+    return ZooError(f"no model is called {name!r}; {hint}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +121,22 @@ class Entry:
     limits: str
     directory: Path
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            if not isinstance(value := getattr(self, field.name), field.type):
+                raise TypeError(f"{field.name} must be of type {field.type.__name__}, not {value!r}")
+        check_name(self.name)
+        if self.version < 1:
+            raise ValueError(f"version must be 1 or more, not {self.version}")
+        for name, file in self.files.items():
+            if not _FILE.fullmatch(name):
+                raise ValueError(f"files lists {name!r}, which is not the name of a file in the model's folder")
+            if not isinstance(file["sha256"], str) or not isinstance(file["bytes"], int):
+                raise TypeError(f"files lists {name} with {file!r}, without a sha256 or without bytes")
+        for metric in self.metrics:
+            if missing := {"name", "value", "error", "reference", "split", "size"} - metric.keys():
+                raise ValueError(f"a metric has no {', '.join(sorted(missing))}")
+
     @classmethod
     def read(cls, directory):
         """The entry whose `model.json` is in `directory`.
@@ -104,14 +147,15 @@ class Entry:
         """
         path = Path(directory) / "model.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            check_format(content, path)
-            del content["format"]
-            content["metrics"] = tuple(content["metrics"])
-            return cls(model_class=content.pop("class"), directory=path.parent, **content)
+            content = parse(path.read_bytes(), path)
         except FileNotFoundError:
             raise DamagedFile(f"{path} is missing") from None
-        except (AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except OSError as error:
+            raise DamagedFile(f"{path} cannot be read: {error.strerror}") from None
+        try:
+            content["metrics"] = tuple(content["metrics"])
+            return cls(model_class=content.pop("class"), directory=path.parent, **content)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFile(f"{path} is damaged: {error}") from None
 
     def write(self):
@@ -123,7 +167,7 @@ class Entry:
             if field.name not in ("name", "version", "model_class", "directory")
         }
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        (self.directory / "model.json").write_text(text, encoding="utf-8")
+        write_text(self.directory / "model.json", text)
 
     def verify(self, names=None):
         """Checks the named files, by default all of them, against their SHA-256.

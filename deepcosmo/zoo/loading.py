@@ -25,10 +25,10 @@ def load(name_or_url, *, version=None, weights=True):
         DamagedFile: a file is not the published one and cannot be fetched again.
     """
     entry = store.find(name_or_url, version=version, files=[CONFIG, WEIGHTS] if weights else [CONFIG])
-    import keras
-
     config = json.loads((entry.directory / CONFIG).read_text(encoding="utf-8"))
     _import_classes(config)
+    import keras
+
     model = keras.saving.deserialize_keras_object(config)
     if weights:
         model.load_weights(entry.directory / WEIGHTS)
@@ -76,11 +76,7 @@ def list_models(task=None, dataset=None):
         task: as in `Entry.task`.
         dataset: a beginning of `Entry.dataset`, such as ``"cosmos_stamps"``.
     """
-    return [
-        name
-        for name, entry in store.entries().items()
-        if task in (None, entry.task) and entry.dataset.startswith(dataset or "")
-    ]
+    return list(store.entries(task, dataset))
 
 
 def info(name_or_url, *, version=None):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepcosmo._files import write_text
 from deepcosmo.zoo import golden, store
 from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
 
@@ -257,8 +258,8 @@ def write_table(root):
     readme = Path(root).parent / "README.md"
     if readme.is_file():
         new = table(Entry.read(path.parent) for path in sorted(Path(root).glob("*/model.json")))
-        text = readme.read_text(encoding="utf-8")
-        readme.write_text(_TABLE.sub(lambda match: match[1] + new + match[2], text), encoding="utf-8")
+        text = _TABLE.sub(lambda match: match[1] + new + match[2], readme.read_text(encoding="utf-8"))
+        write_text(readme, text)
 
 
 def quantity(value, error):
@@ -281,5 +282,5 @@ def fingerprint(path):
 def write(entry):
     """Writes `model.json` and the card of a published model."""
     entry.write()
-    (entry.directory / "README.md").write_text(card(entry), encoding="utf-8")
+    write_text(entry.directory / "README.md", card(entry))
     write_table(entry.directory.parent)

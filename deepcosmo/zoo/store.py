@@ -4,26 +4,21 @@
 - Cache: `DEEPCOSMO_CACHE`, by default the platform's cache folder; one subfolder per origin.
 - URL: the one given, or `<DEEPCOSMO_URL>/<name>/<version>`.
 
-A download tree (see `export/build.py`) has an `index.json` with the SHA-256 of every archive
-`<name>/<version>.tar.gz`: a SavedModel with the Keras files under `assets.extra/`. In the cache lies the
-unpacked archive and a list of the SHA-256 of its files, written last: without it the copy is not used.
+In the cache lies the unpacked archive of a download tree (see `archives`) and a list of the SHA-256 of its files,
+written last: without it the copy is not used.
 """
 
-import difflib
-import http.client
 import json
 import os
 import re
-import tarfile
 import tempfile
-import urllib.error
 import urllib.parse
-import urllib.request
 import warnings
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from deepcosmo.zoo.entry import DamagedFile, Entry, ZooError, check_format, check_name, sha256, verify
+from deepcosmo.zoo import archives
+from deepcosmo.zoo.entry import DamagedFile, Entry, ZooError, check_name, unknown, verify
 
 __all__ = ["cache_root", "entries", "find", "local_roots", "published_root", "remote_url"]
 
@@ -31,7 +26,6 @@ EXTRA = "assets.extra"
 """Folder of a SavedModel that TensorFlow leaves to the user: there the Keras files are."""
 
 _SUMS = "sha256.json"
-_TIMEOUT = 30.0  # seconds without a byte
 
 
 @dataclass(frozen=True)
@@ -72,33 +66,68 @@ def published_root():
 
 
 def local_roots():
-    """Folders of models on this machine, in the order in which they are searched."""
-    chosen = os.environ.get("DEEPCOSMO_ZOO")
-    return [Path(chosen).expanduser(), published_root()] if chosen else [published_root()]
+    """Folders of models on this machine, in the order in which they are searched.
+
+    Raises:
+        ZooError: DEEPCOSMO_ZOO names no folder that can be read.
+    """
+    chosen = _chosen("DEEPCOSMO_ZOO")
+    if chosen is None:
+        return [published_root()]
+    try:
+        os.listdir(chosen)
+    except OSError as error:
+        raise ZooError(f"DEEPCOSMO_ZOO is {chosen}, no folder that can be read: {error.strerror}") from None
+    return [chosen, published_root()]
 
 
 def cache_root():
-    """Folder of downloaded models."""
-    if chosen := os.environ.get("DEEPCOSMO_CACHE"):
-        return Path(chosen).expanduser()
+    """Folder of downloaded models.
+
+    Raises:
+        ZooError: the platform's cache folder is in a home directory, and there is none, as in some containers.
+    """
+    if chosen := _chosen("DEEPCOSMO_CACHE"):
+        return chosen
     import pooch
 
-    return Path(pooch.os_cache("deepcosmo"))
+    try:
+        return Path(pooch.os_cache("deepcosmo")).expanduser()
+    except RuntimeError:
+        raise ZooError("there is no home directory for the cache: set DEEPCOSMO_CACHE to a folder") from None
 
 
-def entries():
-    """All models on this machine, published and cached, by name; the first found of each name."""
+def _chosen(variable):
+    """The folder that an environment variable names, or None."""
+    text = os.environ.get(variable)
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise ZooError(f"{variable} is {text}, and there is no such home directory") from None
+
+
+def entries(task=None, dataset=None):
+    """Models on this machine, published and cached, by name; the first found of each name.
+
+    Args:
+        task: only those of this task.
+        dataset: only those whose data set begins like this.
+    """
     folders = [path.parent for root in local_roots() for path in sorted(root.glob("*/model.json"))]
-    folders += [path / EXTRA for path in _newest_first(cache_root().glob("*/*/*"))]
+    folders += _cached("*/*/*")
     found = {}
     for folder in folders:
         try:
-            entry = Entry.read(folder)
+            entry = _read(folder)
         except ZooError as error:
             warnings.warn(f"skipped: {error}", stacklevel=3)
         else:
             found.setdefault(entry.name, entry)
-    return dict(sorted(found.items()))
+    return {
+        name: entry
+        for name, entry in sorted(found.items())
+        if task in (None, entry.task) and entry.dataset.startswith(dataset or "")
+    }
 
 
 def find(name_or_url, *, version=None, files=None, saved_model=False, progress=False):
@@ -113,15 +142,11 @@ def find(name_or_url, *, version=None, files=None, saved_model=False, progress=F
     trouble, versions = [], []
     for folder in _candidates(wanted):
         try:
-            entry = Entry.read(folder)
-            if entry.name != wanted.name:
-                raise DamagedFile(f"{folder / 'model.json'} describes {entry.name}, not {wanted.name}")
+            entry = _read(folder, saved_model)
             if wanted.version not in (None, entry.version):
                 versions.append(entry.version)
                 continue
             entry.verify(files)
-            if folder.name == EXTRA:
-                _verify_cached(folder.parent, saved_model)
             return entry
         except DamagedFile as error:
             trouble.append(str(error))
@@ -132,7 +157,7 @@ def find(name_or_url, *, version=None, files=None, saved_model=False, progress=F
             raise DamagedFile(f"{trouble[0]}, and there is no other copy (DEEPCOSMO_URL is not set)")
         if versions:
             raise ZooError(f"no {wanted} here, only version {', '.join(map(str, sorted(set(versions))))}")
-        raise _unknown(wanted.name, entries())
+        raise unknown(wanted.name, entries())
     return _fetch(wanted, progress)
 
 
@@ -141,9 +166,8 @@ def remote_url(name, version=None):
     wanted = Reference.parse(name, version)
     if wanted.base is None:
         raise ZooError("set DEEPCOSMO_URL to the address of a download tree, such as https://host/models")
-    if wanted.version is None:
-        wanted, _ = _look_up(wanted)
-    return f"{wanted.base}/{wanted.name}/{wanted.version}"
+    version = wanted.version or archives.look_up(wanted.base, wanted.name)[0]
+    return f"{wanted.base}/{wanted.name}/{version}"
 
 
 def _candidates(wanted):
@@ -151,104 +175,74 @@ def _candidates(wanted):
     of_url = wanted.base != (os.environ.get("DEEPCOSMO_URL", "").rstrip("/") or None)
     folders = [] if of_url else [root / wanted.name for root in local_roots()]
     origin = _origin(wanted.base) if wanted.base else "*"
-    cached = cache_root().glob(f"{origin}/{wanted.name}/{wanted.version or '*'}")
-    folders += [path / EXTRA for path in _newest_first(cached)]
-    return [folder for folder in folders if folder.is_dir()]
+    folders = [folder for folder in folders if folder.is_dir()]
+    return folders + _cached(f"{origin}/{wanted.name}/{wanted.version or '*'}")
 
 
-def _newest_first(folders):
-    return sorted((path for path in folders if path.name.isdecimal()), key=lambda p: (-int(p.name), str(p)))
+def _cached(pattern):
+    """Folders of Keras files in the cache, the newest version first; none where the cache has no place."""
+    try:
+        folders = [path for path in cache_root().glob(f"{pattern}/{EXTRA}") if path.parent.name.isdecimal()]
+    except ZooError:
+        return []
+    return sorted(folders, key=lambda path: (-int(path.parent.name), str(path)))
 
 
 def _origin(base):
     return urllib.parse.quote(base.split("://")[1], safe="").replace("%", "_")
 
 
-def _verify_cached(folder, saved_model):
-    """Checks `model.json` and, if asked, the SavedModel of an unpacked archive."""
-    try:
-        sums = json.loads((folder / _SUMS).read_text())
-    except (OSError, ValueError):
-        raise DamagedFile(f"{folder} is an incomplete download") from None
-    for name, expected in sums.items():
-        if name == f"{EXTRA}/model.json" or (saved_model and not name.startswith(f"{EXTRA}/")):
-            verify(folder / name, expected)
-
-
-def _unknown(name, known):
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
-    return ZooError(f"no model is called {name!r}; {hint}")
-
-
-def _look_up(wanted):
-    """The reference with its version filled in, and its record in the download tree's index."""
-    url = f"{wanted.base}/index.json"
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-            index = json.load(response)
-        check_format(index, url)
-        models = index["models"]
-        if wanted.name not in models:
-            raise _unknown(wanted.name, models)
-        version = wanted.version or max(map(int, models[wanted.name]))
-        if str(version) not in models[wanted.name]:
-            raise ZooError(f"{url} lists {wanted.name} only in version {', '.join(models[wanted.name])}")
-        record = models[wanted.name][str(version)]
-        return Reference(wanted.name, version, wanted.base), (record["archive"], record["sha256"])
-    except ZooError:
-        raise
-    except urllib.error.HTTPError as error:
-        raise ZooError(f"{url}: {error.code} {error.reason}; is this a download tree?") from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise ZooError(
-            f"no {wanted} in the cache {cache_root()}, and {url} is out of reach: {reason}"
-        ) from None
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedFile(f"{url} is damaged: {error}") from None
-
-
-def _fetch(wanted, progress):
-    """Downloads, checks and unpacks a model; safe while other processes do the same."""
-    import pooch
-    import requests
-
-    wanted, (archive, expected) = _look_up(wanted)
-    url = urllib.parse.urljoin(f"{wanted.base}/", archive)
-    folder = cache_root() / _origin(wanted.base) / wanted.name / str(wanted.version)
-    folder.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel("WARNING")
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-        known = {"registry": {"archive": expected}, "urls": {"archive": url}}
-        site = pooch.create(path=temporary, base_url="", retry_if_failed=1, **known)
-        downloader = pooch.HTTPDownloader(progressbar=progress, timeout=_TIMEOUT)
-        try:
-            path = site.fetch("archive", downloader=downloader)
-            _unpack(path, folder, Path(temporary))
-        except requests.RequestException as error:
-            raise ZooError(f"{url} could not be fetched: {error}") from None
-        except (tarfile.TarError, EOFError, ValueError) as error:
-            raise DamagedFile(f"{url} was refused, it is not what its index.json promises: {error}") from None
-    entry = Entry.read(folder / EXTRA)
-    entry.verify()
+def _read(folder, saved_model=False):
+    """The entry in a folder, once it is what the folder's place says; in the cache, it and the SavedModel are whole."""
+    entry = Entry.read(folder)
+    cached = folder.name == EXTRA
+    name, version = (folder.parents[1].name, folder.parent.name) if cached else (folder.name, str(entry.version))
+    if (entry.name, str(entry.version)) != (name, version):
+        path, described = folder / "model.json", f"{entry.name} version {entry.version}"
+        raise DamagedFile(f"{path} describes {described}, and its place is that of {name} version {version}")
+    if cached:
+        _verify_cached(folder.parent, saved_model)
     return entry
 
 
-def _unpack(archive, folder, temporary):
-    """Puts the files of an archive into `folder`, each in one step, so that no reader sees half a file."""
-    sums = {}
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name = PurePosixPath(member.name)
-            if name.is_absolute() or ".." in name.parts:
-                raise ValueError(f"it has a file outside its folder, {name}")
-            if member.isfile():
-                part = temporary / "part"
-                part.write_bytes(tar.extractfile(member).read())
-                sums[str(name)] = sha256(part)
+def _verify_cached(folder, saved_model):
+    """Checks `model.json` and, if asked, the SavedModel of an unpacked archive."""
+    try:
+        sums = dict(json.loads((folder / _SUMS).read_text()))
+        expected = {f"{EXTRA}/model.json": sums.pop(f"{EXTRA}/model.json")}
+    except (OSError, KeyError, TypeError, ValueError):
+        raise DamagedFile(f"{folder} is an incomplete download") from None
+    if saved_model:
+        expected |= {name: value for name, value in sums.items() if not name.startswith(f"{EXTRA}/")}
+    for name, value in expected.items():
+        verify(folder / name, value)
+
+
+def _fetch(wanted, progress):
+    """Downloads, checks and unpacks a model into the cache; safe while other processes do the same."""
+    root = cache_root()
+    try:
+        version, archive = archives.look_up(wanted.base, wanted.name, wanted.version)
+    except archives.OutOfReach as error:
+        raise ZooError(f"no {wanted} in the cache {root}, and {error}") from None
+    folder = root / _origin(wanted.base) / wanted.name / str(version)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
+            sums = archives.fetch(archive, Path(temporary), progress)
+            content = Path(temporary, "content")
+            entry = Entry.read(content / EXTRA)
+            if (entry.name, entry.version) != (wanted.name, version):
+                raise DamagedFile(
+                    f"{archive.url} was refused: it holds {entry.name} version {entry.version}, and its index.json "
+                    f"promises {wanted.name} version {version}"
+                )
+            entry.verify()
+            for name in sums:  # each in one step, so that no reader sees half a file
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(part, folder / name)
-    part = temporary / "part"
-    part.write_text(json.dumps(sums, indent=1))
-    os.replace(part, folder / _SUMS)
+                os.replace(content / name, folder / name)
+            (content / _SUMS).write_text(json.dumps(sums, indent=1))
+            os.replace(content / _SUMS, folder / _SUMS)
+    except OSError as error:
+        raise ZooError(f"{folder} cannot be written to ({error}); DEEPCOSMO_CACHE names another folder") from None
+    return replace(entry, directory=folder / EXTRA)

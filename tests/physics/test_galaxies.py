@@ -4,6 +4,7 @@ import galsim
 import numpy as np
 import pytest
 import tensorflow as tf
+from astropy import units
 
 from deepcosmo.physics import galaxies
 from tfds_builders.cosmos_stamps import psfs, rendering
@@ -21,6 +22,17 @@ def test_convolution_is_the_sum(size, kernel):
             expected += psf[:, i, j, None, None] * padded[..., y : y + size[0], x : x + size[1]]
     result = galaxies.convolve(tf.constant(image, tf.float32), tf.constant(psf, tf.float32))
     np.testing.assert_allclose(result, expected, atol=2e-5)
+
+
+def test_convolution_of_other_types():
+    """Of double precision where one of them is; integers are numbers."""
+    image, psf = np.eye(8, dtype=int), np.full((3, 3), 1 / 9)
+    plain = galaxies.convolve(tf.constant(image, tf.float64), tf.constant(psf))
+    assert plain.dtype == tf.float64
+    np.testing.assert_allclose(galaxies.convolve(image * units.electron / units.s, psf.tolist()), plain)
+    np.testing.assert_allclose(galaxies.convolve(image.astype("f4"), psf), plain, atol=1e-6)
+    with pytest.raises(ValueError, match=r"must be \(\.\.\., height, width\); got \(8, 8\) and \(\)"):
+        galaxies.convolve(image, 1.0)
 
 
 def test_convolution_matches_the_data_set():

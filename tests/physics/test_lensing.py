@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+from astropy import units
 from conftest import shared
 
 from deepcosmo.physics import lensing
@@ -71,6 +72,9 @@ def test_the_cosmos_map_is_reproduced():
     (lambda: lensing.shear_to_kappa(np.zeros((8, 8, 2)), modes="B"), "modes must be"),
     (lambda: lensing.kappa_to_shear(np.zeros(8)), "kappa must"),
     (lambda: lensing.kappa_to_shear(np.zeros((8, 8)), padding=-1), "padding must not"),
+    (lambda: lensing.kappa_to_shear(0.1), "kappa must"),
+    (lambda: lensing.kappa_to_shear(np.zeros((8, 8)) * units.Mpc), "kappa must have no unit; its unit is Mpc"),
+    (lambda: lensing.kappa_to_shear(np.ma.masked_equal(np.eye(8), 1)), "kappa must be known everywhere; 8 values"),
 ])  # fmt: skip
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy import units
 from conftest import shared
 
 from deepcosmo.physics import cosmology, fields, lightcone
@@ -80,6 +81,16 @@ def test_cones_are_different_and_repeatable():
     assert one.shape == (2, 40, 56)
     np.testing.assert_array_equal(one, same)
     assert np.abs(np.corrcoef(one[1].ravel(), other[1].ravel())[0, 1]) < 0.6
+
+
+def test_one_source_redshift_is_a_number():
+    planes = made_up()
+    np.testing.assert_array_equal(lightcone.lensing_weights(planes, 0.8), lightcone.lensing_weights(planes, [0.8])[0])
+    one, same = (lightcone.convergence(planes, z, shape=(16, 24), pixel_scale=s, seed=1).numpy()
+                 for z, s in ((0.8, 1 * units.arcmin), ([0.8], 1.0)))  # fmt: skip
+    np.testing.assert_array_equal(one, same[0])
+    with pytest.raises(ValueError, match="n_z must be"):
+        lightcone.lensing_weights(planes, 0.8, 1.0)
 
 
 def test_sources_beyond_the_planes_are_refused():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from astropy import units
 
 from deepcosmo.physics import cosmology, particle_mesh
 
@@ -75,7 +76,19 @@ def test_same_seed_same_universe():
     assert all(x.shape == (16**3, 3) and x.min() >= 0 and x.max() < 1 for x in one)
 
 
-@pytest.mark.parametrize("redshifts", [[1.0, 2.0], [9.5], [1.0, 1.0], [-0.1]])
+def test_one_redshift_is_a_number():
+    runs = [particle_mesh.evolve(PLANCK, z, box=box, particles=8, seed=1)
+            for z, box in ((2.0, 50.0), ([2.0], 5e4 * units.kpc))]  # fmt: skip
+    ((z, one),), ((_, same),) = (list(run) for run in runs)
+    assert z == 2.0
+    np.testing.assert_array_equal(one, same)
+    mesh = particle_mesh.paint(one, 8)
+    np.testing.assert_array_equal(mesh, particle_mesh.paint(one.numpy().astype(float), 8))
+    with pytest.raises(ValueError, match=r"positions must be \(n, 3\).*; got \(512, 2\)"):
+        particle_mesh.project(one[:, :2], 8, 0)
+
+
+@pytest.mark.parametrize("redshifts", [[1.0, 2.0], [9.5], [1.0, 1.0], [-0.1], [], 9.5])
 def test_bad_redshifts(redshifts):
     with pytest.raises(ValueError, match="redshifts must decrease"):
         next(particle_mesh.evolve(PLANCK, redshifts, box=50.0, particles=8))

@@ -6,6 +6,8 @@ import pytest
 import scipy.ndimage
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.table import MaskedColumn, Table
+from astropy.utils.masked import Masked
 from conftest import shared
 
 from deepcosmo.physics import lensing
@@ -235,12 +237,82 @@ def test_signs(signs, along_ra, along_diagonal):
         np.testing.assert_allclose(maps.shear[maps.mask], [gamma], atol=1e-12)
 
 
+def same(found, expected, **tolerance):
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, **tolerance or {"atol": 0})
+
+
+@pytest.mark.parametrize("unit", [u.rad, u.arcmin, u.hourangle])
+def test_units_are_converted(unit):
+    catalog = random_catalog()
+    table = Table(catalog | {name: (catalog[name] * u.deg).to(unit) for name in ("ra", "dec")})
+    table["e1"] = (table["e1"] * u.one).to(u.percent)
+    table["weight"].unit = "arcmin-2"
+    grids = [SkyGrid.around(table["ra"], table["dec"], pixel_scale=side) for side in (2, 2 * u.arcmin, 120 * u.arcsec)]
+    assert grids[0] == grids[1] == grids[2]
+    expected = SkyGrid.around(catalog["ra"], catalog["dec"], pixel_scale=2)
+    assert grids[0].shape == expected.shape and grids[0].ra == pytest.approx(expected.ra, rel=1e-14)
+    same(catalog_to_map(**table, grid=GRID), catalog_to_map(**catalog, grid=GRID), atol=1e-12)
+    found = GRID.index(table["ra"].quantity, table["dec"])
+    np.testing.assert_array_equal(found, GRID.index(catalog["ra"], catalog["dec"]))
+    own = SkyGrid(ra=(150 * u.deg).to(unit), dec=(20 * u.deg).to(unit), shape=(8, 10), pixel_scale=0.1 * u.deg)
+    assert (own.ra, own.dec, own.pixel_scale) == pytest.approx((150, 20, 6), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", ["ra", "dec", "e1", "e2", "weight"])
+@pytest.mark.parametrize("form", [np.ma.array, MaskedColumn, Masked])
+def test_masked_galaxies_do_not_count(name, form):
+    catalog, hidden = random_catalog(), np.arange(500) % 7 == 0
+    rest = {column: values[~hidden] for column, values in catalog.items()}
+    given = catalog | {name: form(np.where(hidden, -999.0, catalog[name]), mask=hidden)}
+    same(catalog_to_map(**given, grid=GRID), catalog_to_map(**rest, grid=GRID))
+    if name in ("ra", "dec"):
+        grids = [SkyGrid.around(c["ra"], c["dec"], pixel_scale=1) for c in (given, rest)]
+        assert grids[0] == grids[1]
+        np.testing.assert_array_equal(GRID.index(given["ra"], given["dec"])[hidden], -1)
+
+
+@pytest.mark.parametrize(("sentinel", "share"), [
+    (-9.0, 0.002), (-9.0, 0.05), (-99.0, 0.7), (999.0, 0.05), (-1.6375e30, 0.002), (-1.6375e30, 0.7),
+])  # fmt: skip
+def test_sentinels_are_left_out_with_a_warning(sentinel, share):
+    catalog = random_catalog()
+    for name in ("e1", "e2"):
+        catalog[name] = 0.3 * catalog[name]
+    wrong = np.random.default_rng(4).permutation(500) < 500 * share
+    catalog["e1"] = np.where(wrong, sentinel, catalog["e1"])
+    with pytest.warns(UserWarning, match=f"{wrong.sum()} of 500 galaxies have no possible shear"):
+        found = catalog_to_map(**catalog, grid=GRID)
+    same(found, catalog_to_map(**{name: values[~wrong] for name, values in catalog.items()}, grid=GRID))
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.02, 0.3, 1.0])
+def test_noise_is_no_sentinel(scatter, recwarn):
+    """Not even six sigma of it, nor galaxies as round as 0.9, nor sentinels of weight 0."""
+    catalog = random_catalog(2000)
+    for name in ("e1", "e2"):
+        catalog[name] = scatter * catalog[name]
+        catalog[name][:4] = 6 * scatter, -6 * scatter, 0.9, -999.0
+    catalog["weight"][3] = 0
+    on_grid = np.count_nonzero(GRID.index(catalog["ra"], catalog["dec"]) >= 0)
+    assert catalog_to_map(**catalog, grid=GRID).counts.sum() == on_grid - 1
+    assert not recwarn.list
+
+
 def bin_with(**changes):
     return lambda: catalog_to_map(**(random_catalog(3) | changes), grid=GRID)
 
 
 @pytest.mark.parametrize(("call", "words"), [
     (bin_with(e1=[0.1, np.nan, 0.2]), "e1 must be finite; 1 of 3 values"),
+    (bin_with(e1=[-999, -999, -999]), "3 of 3 galaxies have no possible shear"),
+    (bin_with(e1=np.ma.array([0.1, 0.2, 0.3], mask=True)), "each of the 3 galaxies has a masked value"),
+    (bin_with(e1=np.ma.array([0.1, np.inf, 0.3], mask=[1, 0, 0])), "e1 must be finite; 1 of 2 values"),
+    (bin_with(ra=[1, 2, 3] * u.s), "ra must have the unit deg, or one that converts to it; its unit is s"),
+    (bin_with(e2=[1, 2, 3] * u.deg), "e2 must have no unit; its unit is deg"),
+    (lambda: SkyGrid.around([0, 1], [0, 1] * u.m, pixel_scale=1), "dec must have the unit deg"),
+    (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=1 * u.m), "pixel_scale must have the unit arcmin"),
+    (lambda: SkyGrid(ra=np.ma.masked, dec=0, shape=(4, 4), pixel_scale=1), "ra must be finite"),
     (bin_with(weight=[1, np.inf, 1]), "weight must be finite"),
     (bin_with(weight=[1, -0.5, 1]), "weight must lie between 0 and inf; got -0.5 to 1"),
     (bin_with(ra=[150, 361, 150]), "ra must lie between -360 and 360 deg; got 150.0 to 361"),

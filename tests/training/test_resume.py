@@ -11,7 +11,7 @@ from processes import running
 
 from deepcosmo.models.densities.flows import MAF
 from deepcosmo.training import Stage, train
-from deepcosmo.training.checkpoint import State
+from deepcosmo.training.checkpoint import State, claimed
 
 TOY = str(Path(toy.__file__))
 
@@ -60,6 +60,23 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     losses = [[(e["stage"], e["epoch"], e["loss"], e["val_loss"]) for e in s.history] for s in states]
     assert [e[:2] for e in losses[0]] == [e[:2] for e in losses[1]]
     np.testing.assert_allclose(*[[e[2:] for e in entries] for entries in losses], rtol=1e-5)
+
+
+def test_second_training_in_a_folder_is_refused_by_name(tmp_path):
+    """Whether it starts anew or resumes, and only while the first one lives."""
+    code = f"from deepcosmo.training import train; train({TOY!r}, work_dir={str(tmp_path)!r})"
+    with running(code, TOY_SECONDS_PER_EXAMPLE="0.004") as process:
+        wait_for_epochs(process, tmp_path, 1)
+        for resume in (False, True):
+            with pytest.raises(BlockingIOError, match=rf"in use by another training, process {process.pid} on"):
+                train(TOY, work_dir=tmp_path, resume=resume)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    state = State.load(tmp_path / "checkpoint.npz")
+    with claimed(tmp_path):
+        assert state.history
+    with pytest.raises(FileExistsError, match="earlier training"):
+        train(TOY, work_dir=tmp_path)
 
 
 def test_finished_training_resumes_to_its_result(tmp_path):

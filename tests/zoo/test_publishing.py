@@ -80,9 +80,7 @@ def test_publish_needs_the_recipe(tmp_path):
 
 def test_publish_notices_a_model_that_does_not_repeat_itself(root):
     """Golden arrays of other weights than those that are published."""
-    recipe = dataclasses.replace(
-        small_recipe.RECIPE, golden=lambda model: small_recipe.golden_arrays(SmallModel())
-    )
+    recipe = dataclasses.replace(small_recipe.RECIPE, golden=lambda model: small_recipe.golden_arrays(SmallModel()))
     before = {path.name: path.read_bytes() for path in (root / NAME).iterdir()}
     with pytest.raises(zoo.ZooError, match="does not reproduce"):
         zoo.publish(SmallModel(), recipe, metrics=[METRIC], training={}, root=root)

@@ -38,11 +38,7 @@ def edit(folder, old, new):
 
 def test_imports_and_words_are_renewed(folder):
     before = zoo.info(NAME)
-    edit(
-        folder,
-        "training import Metric, Recipe, Stage",
-        "training import Metric, Stage\nfrom deepcosmo.training.recipe import Recipe",
-    )
+    edit(folder, "training import Recipe, Stage", "training import Stage\nfrom deepcosmo.training.recipe import Recipe")
     edit(folder, "    rng = np", "    # one stream for each split\n    rng = np")
     edit(folder, 'limits="Not for science."', 'limits="Not for science; " "nor for anything else."')
     (problem, *_) = publishing.audit(folder)

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from deepcosmo import zoo
+from deepcosmo import cli, zoo
 from deepcosmo.zoo import golden
 
 NAME = "small_cosmos"
@@ -48,6 +48,7 @@ def test_weights_false_gives_a_fresh_network(local):
 
 def test_published_weights_hold_no_optimiser(small_zoo):
     import h5py
+
     with h5py.File(small_zoo / NAME / "model.weights.h5") as file:
         assert "optimizer" not in file
 
@@ -128,6 +129,31 @@ def test_entry_of_another_model_is_refused(local):
     shutil.copy(local / "stamps_cosmos" / "model.json", local / NAME / "model.json")
     with pytest.warns(UserWarning), pytest.raises(zoo.DamagedFile, match="describes stamps_cosmos"):
         zoo.load(NAME)
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda path: None, "no folder that can be read: No such file or directory"),
+        (lambda path: path.write_text("a file"), "no folder that can be read: Not a directory"),
+    ],
+)
+def test_broken_deepcosmo_zoo_is_reported(tmp_path, monkeypatch, capsys, broken, said):
+    broken(tmp_path / "zoo")
+    monkeypatch.setenv("DEEPCOSMO_ZOO", str(tmp_path / "zoo"))
+    for command in ("list", "info maf_cosmos_catalog", "sample maf_cosmos_catalog", "train maf_cosmos_catalog"):
+        assert cli.main(command.split()) == 1
+        assert capsys.readouterr().err == f"deepcosmo: DEEPCOSMO_ZOO is {tmp_path / 'zoo'}, {said}\n"
+
+
+def test_model_json_that_cannot_be_read_is_skipped_by_name(local, capsys):
+    path = local / NAME / "model.json"
+    for damage in (lambda: path.write_bytes(b"\xff\xfe{"), lambda: (path.unlink(), path.mkdir())):
+        damage()
+        assert cli.main(["list"]) == 0
+        said = capsys.readouterr()
+        assert "stamps_cosmos" in said.out and NAME not in said.out
+        assert f"skipped: {path} " in said.err and len(said.err.splitlines()) == 1
 
 
 def test_url_needs_an_address(local, monkeypatch):

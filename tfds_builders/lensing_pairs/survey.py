@@ -200,7 +200,7 @@ def cosmos_noise_std(path, size):
         catalog = read_catalog(path, columns={"weight": "nhweight_int"})
     except ValueError:
         catalog = read_catalog(path)
-    ra, dec = (float(np.median(catalog[name])) for name in ("ra", "dec"))
+    ra, dec = (float(np.ma.median(catalog[name])) for name in ("ra", "dec"))
     grid = SkyGrid(ra=ra, dec=dec, shape=(size, size), pixel_scale=PIXEL_SCALE)
     noise_std = catalog_to_map(**catalog, grid=grid).noise_std
     return np.sqrt(np.mean(noise_std**2, -1)).astype("f4")

@@ -6,8 +6,9 @@ import numpy as np
 import scipy.ndimage
 
 from deepcosmo import skymaps
+from deepcosmo._quantities import in_unit, masked
 from deepcosmo.inference.mass_mapping.methods import MassMap, mass_map
-from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map
+from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map, complete, impossible
 
 __all__ = ["Coincidence", "FieldMap", "coincidence", "map_field"]
 
@@ -29,8 +30,9 @@ class FieldMap(NamedTuple):
 
     @property
     def signal_to_noise(self):
-        """Mean over standard deviation (rows, columns); None for methods without."""
-        return None if self.result.std is None else self.result.mean / self.result.std
+        """Mean over standard deviation (rows, columns), 0 where both are 0; None for methods without."""
+        mean, std = self.result.mean, self.result.std
+        return None if std is None else np.divide(mean, std, out=np.zeros_like(mean), where=(mean != 0) | (std != 0))
 
     def pictured(self):
         """Maps to look at, title -> (rows, columns), NaN where nothing was observed but in samples."""
@@ -54,9 +56,10 @@ def map_field(catalog, *, method="posterior", pixel_scale=PIXEL_SCALE, grid=None
     """Maps the convergence of a field.
 
     Args:
-        catalog: dict with `ra`, `dec` (deg), `e1`, `e2` and perhaps `weight`, (n,) each, as of `skymaps.read_catalog`.
+        catalog: dict with `ra`, `dec` (deg, or Quantities), `e1`, `e2` and perhaps `weight`, (n,) each, as of
+            `skymaps.read_catalog`. Galaxies that are masked in any of them do not count.
         method: as of `mass_map`.
-        pixel_scale: arcmin; ignored if there is a `grid`.
+        pixel_scale: arcmin, or a Quantity; ignored if there is a `grid`.
         grid: `SkyGrid`; by default one around all galaxies.
         signs: of e1 and e2, see `catalog_to_map`.
         **options: of `mass_map`: `num_samples`, `seed`, and those of the method.
@@ -66,7 +69,9 @@ def map_field(catalog, *, method="posterior", pixel_scale=PIXEL_SCALE, grid=None
 
     Raises:
         ValueError: as of `SkyGrid.around`, `catalog_to_map` and `mass_map`.
+        FloatingPointError: as of `mass_map`.
     """
+    catalog = complete(**{name: values for name, values in catalog.items() if values is not None})
     grid = grid or SkyGrid.around(catalog["ra"], catalog["dec"], pixel_scale=pixel_scale)
     data = catalog_to_map(**catalog, grid=grid, signs=signs)
     result = mass_map(data.shear, data.noise_std, data.mask, pixel_scale=grid.pixel_scale, method=method, **options)
@@ -94,26 +99,31 @@ def coincidence(kappa, field, ra, dec, *, sets=1000, seed=0, radius=0.5):
     """How much convergence lies at positions, such as those of X-ray clusters, against sets of random positions.
 
     Args:
-        kappa: map (rows, columns).
+        kappa: map (rows, columns). Masked pixels count as not observed.
         field: `FieldMap`; random positions are drawn from its observed pixels.
-        ra, dec: positions (n,), deg.
+        ra, dec: positions (n,), deg, or Quantities. Masked ones do not count.
         sets: number of random sets.
         seed: int.
-        radius: arcmin; values are means over a Gaussian of this standard deviation.
+        radius: arcmin, or a Quantity; values are means over a Gaussian of this standard deviation.
 
     Returns:
         `Coincidence`
 
     Raises:
-        ValueError: no position lies in an observed pixel.
+        ValueError: no position lies in an observed pixel, or `kappa` holds what is no convergence.
     """
-    smooth = scipy.ndimage.gaussian_filter(np.asarray(kappa, float), radius / field.grid.pixel_scale).ravel()
-    pixel = field.grid.index(np.asarray(ra, float), np.asarray(dec, float))
-    pixel = pixel[(pixel >= 0) & field.data.mask.ravel()[pixel]]
+    gaps, values = masked(kappa), in_unit(kappa, "", "kappa")
+    if bad := np.count_nonzero(~gaps & (~np.isfinite(values) | impossible(values, 1.0))):
+        raise ValueError(f"kappa is not finite, or more than 11 in size, in {bad} pixels: mask them")
+    observed = field.data.mask & ~gaps
+    width = in_unit(radius, "arcmin", "radius") / field.grid.pixel_scale
+    smooth, seen = (scipy.ndimage.gaussian_filter(v, width) for v in (np.where(gaps, 0, values), (~gaps).astype(float)))
+    smooth = np.divide(smooth, seen, out=smooth, where=observed).ravel()
+    pixel = field.grid.index(ra, dec)
+    pixel = pixel[(pixel >= 0) & observed.ravel()[pixel]]
     if not pixel.size:
         raise ValueError("none of the positions lies in an observed pixel")
-    observed = np.flatnonzero(field.data.mask)
     mean = smooth[pixel].mean()
-    random = smooth[np.random.default_rng(seed).choice(observed, (sets, len(pixel)))].mean(1)
+    random = smooth[np.random.default_rng(seed).choice(np.flatnonzero(observed), (sets, len(pixel)))].mean(1)
     larger = np.mean(random >= mean)
     return Coincidence(float(mean), float(random.mean()), float(random.std()), float(larger), len(pixel))

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import scipy.fft
 
+from deepcosmo._quantities import in_unit
 from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.physics import fields
 from deepcosmo.physics.shear_modes import response
@@ -30,6 +31,7 @@ def _filtered(maps, filters):
 
 def estimate(shear, precision, *, pixel_scale, smoothing=1.0):
     """Kaiser-Squires of `mass_map`, see there."""
+    smoothing = in_unit(smoothing, "arcmin", "smoothing").item()
     if not smoothing >= 0:
         raise ValueError(f"smoothing must be a width in arcmin, 0 or more; got {smoothing}")
     inversion, spread = _filters(shear.shape[:2], smoothing, pixel_scale)

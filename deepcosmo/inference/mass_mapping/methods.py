@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deepcosmo._seeds import stateless_seed
+from deepcosmo._quantities import in_unit, masked
+from deepcosmo.physics.catalog import impossible
 
 __all__ = ["METHODS", "MassMap", "mass_map"]
 
@@ -78,8 +79,8 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
         shear: (n, m, 2), gamma1 and gamma2, n and m at least 32.
         noise_std: standard deviation of the noise of each shear component: a number, (n, m) or (n, m, 2).
         mask: (n, m), true (1) where there are data; by default everywhere. Elsewhere `shear` and `noise_std` may hold
-            anything.
-        pixel_scale: arcmin.
+            anything. Pixels where one of the three is a masked value, as of `numpy.ma`, count as not observed too.
+        pixel_scale: arcmin, or a Quantity.
         method: one of `METHODS`.
         num_samples: samples of the posterior, of methods that draw any.
         seed: an integer or int32[2]. Same seed, same samples; the first are the same for any `num_samples`.
@@ -91,12 +92,18 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
 
     Raises:
         ValueError: shapes that disagree, data that are not finite or noise that is not positive in observed pixels,
-            nothing observed, an unknown method.
+            shear beyond 1 by more than ten times its noise, such as -999 or the UNSEEN of HEALPix, quantities of
+            another unit, nothing observed, an unknown method, data that the network of a method does not take: noise
+            per pixel below 0.004 (`"posterior"`) or 0.065 (`"unet"`).
         TypeError: an option that the method does not have.
+        FloatingPointError: the method diverged or found no finite map.
     """
+    from deepcosmo._seeds import stateless_seed  # TensorFlow loads on first use
+
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
-    if not (np.ndim(pixel_scale) == 0 and 0 < pixel_scale < np.inf):
+    pixel_scale = in_unit(pixel_scale, "arcmin", "pixel_scale")
+    if not (pixel_scale.ndim == 0 and 0 < pixel_scale < np.inf):
         raise ValueError(f"pixel_scale must be positive, in arcmin; got {pixel_scale}")
     if not isinstance(num_samples, numbers.Integral) or num_samples < 0:
         raise ValueError(f"num_samples must be an integer, 0 or more; got {num_samples!r}")
@@ -108,34 +115,43 @@ def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16
         raise TypeError(f"method {method!r} has no option {', '.join(unknown)}; its options: {known}")
     drawing = {name: value for name, value in drawing.items() if name in accepted}
     shear, precision = _checked_data(shear, noise_std, mask)
-    return estimate(shear, precision, pixel_scale=float(pixel_scale), **drawing, **options)
+    result = estimate(shear, precision, pixel_scale=float(pixel_scale), **drawing, **options)
+    for name, values in result._asdict().items():
+        if values is not None and (bad := np.count_nonzero(~np.isfinite(values))):
+            raise FloatingPointError(f"method {method!r} diverged: {bad} of {values.size} values of its {name} are not "
+                                     "finite; check shear and noise_std, or take another method, such as 'wiener'")
+    return result
 
 
 def _checked_data(shear, noise_std, mask):
-    shear, noise_std = np.asarray(shear), np.asarray(noise_std)
+    hidden, unknown = masked(shear), masked(noise_std)
+    shear, noise_std = in_unit(shear, "", "shear"), in_unit(noise_std, "", "noise_std")
     if shear.ndim != 3 or shear.shape[-1] != 2 or min(shear.shape[:2]) < 32:
         raise ValueError(f"shear must have shape (n, m, 2) with n and m at least 32; got {shear.shape}")
     shape = shear.shape[:2]
     if noise_std.shape not in ((), shape, (*shape, 2)):
         raise ValueError(f"noise_std must be a number or have shape {shape} or {(*shape, 2)}; got {noise_std.shape}")
-    mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
+    mask = np.ones(shape, bool) if mask is None else np.where(masked(mask), 0, in_unit(mask, "", "mask"))
     if mask.shape != shape:
         raise ValueError(f"mask must have the shape {shape} of the shear map; got {mask.shape}")
-    if mask.dtype != bool and not np.all((mask == 0) | (mask == 1)):
+    if not np.all((mask == 0) | (mask == 1)):
         raise ValueError("mask must hold 0 (nothing observed) and 1 (observed) only")
-    hidden = ~mask.astype(bool)
+    if noise_std.ndim < 3:
+        noise_std, unknown = (np.broadcast_to(values, shape)[..., None] for values in (noise_std, unknown))
+    hidden = (mask == 0) | hidden.any(-1) | unknown.any(-1)
     if hidden.all():
         raise ValueError("mask leaves no pixel: nothing was observed")
     shear = np.array(shear, np.float32)
     shear[hidden] = 0
     if bad := shear.size - np.count_nonzero(np.isfinite(shear)):
         raise ValueError(f"shear is not finite in {bad} observed values: mask these pixels")
-    if noise_std.ndim < 3:
-        noise_std = np.broadcast_to(noise_std, shape)[..., None]
     noise_std = np.array(noise_std, np.float32)
     noise_std[hidden] = 1
     if bad := noise_std.size - np.count_nonzero((noise_std > 0) & (noise_std < np.inf)):
         raise ValueError(f"noise_std is not positive and finite in {bad} observed values: mask these pixels")
+    if bad := np.count_nonzero(wild := impossible(shear, noise_std)):
+        raise ValueError(f"shear is beyond 1 by more than ten times noise_std in {bad} observed values, such as "
+                         f"{shear[wild][0]:.6g}: mask these pixels")
     precision = 1 / noise_std**2
     precision[hidden] = 0
     return shear, precision

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.fft
 import tensorflow as tf
 
+from deepcosmo._quantities import in_unit
 from deepcosmo.physics import cosmology, fields
 
 __all__ = [
@@ -38,7 +39,8 @@ def fiducial_spectrum():
     """
     planck = cosmology.Cosmology(omega_c=0.2607, omega_b=0.0490, h=0.6766, n_s=0.9665, sigma_8=0.8102)
     ell, z = np.geomspace(2, 2e5, 256), np.linspace(0, 5, 401)
-    c_ell = cosmology.angular_power(planck, ell, z, z**2 * np.exp(-((z / 0.9) ** 1.5)), spin=0)
+    # 256 planes, as of all networks that were trained beside this prior
+    c_ell = cosmology.angular_power(planck, ell, z, z**2 * np.exp(-((z / 0.9) ** 1.5)), spin=0, planes=256)
     return ell, c_ell.numpy()[0, 0]
 
 
@@ -46,7 +48,8 @@ def spectrum(prior):
     """`prior`, checked: a pair (ell, c_ell) of arrays (n_ell,); None stands for `fiducial_spectrum`."""
     if prior is None:
         return fiducial_spectrum()
-    ell, c_ell = (np.asarray(v, float) for v in prior)
+    ell, c_ell = prior
+    ell, c_ell = in_unit(ell, "", "ell of the prior"), in_unit(c_ell, "sr", "c_ell of the prior")
     if ell.ndim != 1 or ell.shape != c_ell.shape or len(ell) < 2:
         raise ValueError(f"prior must be (ell, c_ell), two arrays of one length; got shapes {ell.shape}, {c_ell.shape}")
     if not (np.all(np.isfinite([ell, c_ell])) and ell[0] > 0 and np.all(np.diff(ell) > 0) and np.all(c_ell >= 0)):

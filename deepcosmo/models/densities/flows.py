@@ -216,6 +216,8 @@ class Flow(ConditionalDensity):
         if features is not None:
             shape.insert(1, tf.shape(features)[:-1])
         z = tf.random.stateless_normal(tf.concat(shape, 0), seed)
+        if 0 in z.shape:  # TensorFlow cannot scatter into nothing
+            return z
         batch, flat = _flatten(z, features)
         data = self._compiled["data", flat[0].shape[0] > _CHUNK] if tf.executing_eagerly() else self._to_data
         return tf.reshape(data(*flat), tf.concat([batch, [self.dim]], 0))

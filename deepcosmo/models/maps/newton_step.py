@@ -9,7 +9,7 @@ from keras import ops
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.transforms.power import Power, tempered
 
-__all__ = ["NewtonStep", "from_noise", "to_noise"]
+__all__ = ["NewtonStep", "NoStep", "from_noise", "to_noise"]
 
 _ROUNDS = 3  # regressions of means and of variances in turn
 _PENALTY = 30.0  # of coefficients of the logarithms of variances, in examples
@@ -114,6 +114,20 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dim": self.dim, "others": self.others}
+
+
+class NoStep:
+    """In place of `NewtonStep`, what leaves y as it is."""
+
+    def __init__(self, *, dim):
+        self.dim = dim
+
+    def adapt(self, y, features):
+        pass
+
+    def __call__(self, features):
+        mean = ops.zeros((*ops.shape(features)[:1], self.dim))
+        return mean, ops.broadcast_to(ops.eye(self.dim), (*ops.shape(mean), self.dim)), features
 
 
 def to_noise(y, mean, factor):

@@ -3,9 +3,11 @@
 import functools
 import itertools
 
+import astropy.units as u
 import numpy as np
 import pytest
 import scipy.ndimage
+from astropy.utils.masked import Masked
 from conftest import python
 
 from deepcosmo.inference import mass_map
@@ -47,6 +49,22 @@ def test_kaiser_squires_is_the_inversion_smoothed(shape):
     plain = mass_map(shear, 1.0, mask, pixel_scale=0.5, method="kaiser_squires", smoothing=0.0)
     np.testing.assert_allclose(plain.mean, inverted, atol=1e-5 * inverted.numpy().std())
     assert result.samples is result.map is None and result.best is result.mean
+
+
+@pytest.mark.parametrize("method", ["kaiser_squires", "wiener", "sparse", "tv"])
+def test_classical_methods_take_any_noise(method):
+    kappa, shear = (v[0] for v in lognormal(64))
+    clean = shear - NOISE * np.random.default_rng(0).normal(size=(2, 256, 256, 2))[0, :64, :64]
+    for noise in (1e-6, 1e-3, 0.0056, 0.022):
+        found = mass_map(clean, noise, pixel_scale=SCALE, method=method, num_samples=1)
+        assert np.abs(found.best).max() < 2 * np.abs(kappa).max()
+
+
+def test_the_published_unet_refuses_noise_that_it_was_not_trained_on():
+    noise = np.where(np.arange(64) < 20, 0.05, 0.3) * np.ones((64, 1))
+    for noise_std in (0.022, noise):
+        with pytest.raises(ValueError, match="unet_kappa takes noise of at least 0.065 .* got 0.0.*'posterior'"):
+            mass_map(np.zeros((64, 64, 2)), noise_std, pixel_scale=SCALE, method="unet")
 
 
 def test_kaiser_squires_propagates_the_noise():
@@ -164,6 +182,32 @@ def test_the_prior_can_be_given():
     assert draw(prior=(ell, 1e-3 * c_ell)).mean.std() < 0.1 * draw().mean.std()
 
 
+@pytest.mark.parametrize("name", ["shear", "noise_std", "mask"])
+@pytest.mark.parametrize("form", [np.ma.array, Masked])
+def test_masked_pixels_are_not_observed(name, form):
+    rng = np.random.default_rng(5)
+    data = {"shear": 0.1 * rng.normal(size=(32, 40, 2)), "noise_std": rng.uniform(0.1, 0.2, (32, 40)),
+            "mask": rng.random((32, 40)) < 0.9}  # fmt: skip
+    hidden = rng.random((32, 40)) < 0.1
+    expected = mass_map(**data | {"mask": data["mask"] & ~hidden}, pixel_scale=1.0, method="wiener", num_samples=0)
+    where = np.stack([hidden, np.zeros_like(hidden)], -1) if name == "shear" else hidden
+    beneath = True if name == "mask" else -999.0
+    data[name] = form(np.where(where, beneath, data[name]), mask=where)
+    found = mass_map(**data, pixel_scale=1.0, method="wiener", num_samples=0)
+    np.testing.assert_array_equal(found.mean, expected.mean)
+
+
+def test_units():
+    rng = np.random.default_rng(6)
+    shear, (ell, c_ell) = 0.1 * rng.normal(size=(32, 40, 2)), priors.fiducial_spectrum()
+    smoothed = [mass_map(shear * one, 0.1 * one, pixel_scale=side, method="kaiser_squires", smoothing=width).mean
+                for one, side, width in ((1, 1.5, 2.0), (100 * u.percent, 90 * u.arcsec, u.deg / 30))]  # fmt: skip
+    np.testing.assert_allclose(*smoothed, rtol=0, atol=1e-6)
+    filtered = [mass_map(shear, 0.1, pixel_scale=1, method="wiener", num_samples=0, prior=(ell, c)).mean
+                for c in (c_ell, (c_ell * u.sr).to("arcmin2"))]  # fmt: skip
+    np.testing.assert_allclose(*filtered, rtol=0, atol=1e-6)
+
+
 GOOD = {"shear": np.zeros((32, 40, 2)), "noise_std": np.ones((32, 40)), "mask": np.ones((32, 40), bool),
         "pixel_scale": 1.0, "method": "wiener", "num_samples": 1}  # fmt: skip
 
@@ -176,6 +220,16 @@ def holding(shape, value):
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"shear": holding((32, 40, 2), np.nan)}, "shear is not finite in 2 observed values: mask"),
+    ({"shear": holding((32, 40, 2), -999.0)}, "beyond 1 by more than ten .* in 2 observed values, such as -999: mask"),
+    ({"shear": holding((32, 40, 2), -1.6375e30)}, "such as -1.6375e.30: mask"),
+    ({"shear": holding((32, 40, 2), 2.1), "noise_std": 0.1}, "in 2 observed values, such as 2.1"),
+    ({"shear": np.ones((32, 40, 2)) * u.deg}, "shear must have no unit; its unit is deg"),
+    ({"shear": np.ma.array(np.zeros((32, 40, 2)), mask=True)}, "mask leaves no pixel"),
+    ({"shear": np.zeros((32, 40, 2), complex)}, "shear must hold numbers; it holds complex128"),
+    ({"noise_std": np.ones((32, 40)) * u.m}, "noise_std must have no unit"),
+    ({"pixel_scale": 1 * u.s}, "pixel_scale must have the unit arcmin"),
+    ({"method": "kaiser_squires", "smoothing": 1 * u.m}, "smoothing must have the unit arcmin"),
+    ({"prior": (np.arange(1, 4), np.ones(3) * u.deg)}, "c_ell of the prior must have the unit sr"),
     ({"shear": np.zeros((31, 40, 2))}, r"shear must have shape \(n, m, 2\) with n and m .* 32; got \(31, 40, 2\)"),
     ({"shear": np.zeros((32, 40))}, "shear must have shape"),
     ({"shear": np.zeros((2, 32, 40))}, "shear must have shape"),
@@ -189,7 +243,7 @@ def holding(shape, value):
     ({"pixel_scale": 0.0}, "pixel_scale must be positive, in arcmin; got 0.0"),
     ({"method": "glimpse"}, "method must be one of kaiser_squires, wiener, sparse, tv.*; got 'glimpse'"),
     ({"num_samples": -1}, "num_samples must be an integer"),
-    ({"seed": 0.5}, "seed must be an integer"),
+    ({"seed": 0.5}, "seed is an integer or"),
     ({"prior": (np.arange(3.0), np.ones(3))}, "prior must have positive, increasing ell"),
     ({"prior": (np.ones(3), np.ones(4))}, "prior must be"),
     ({"method": "kaiser_squires", "smoothing": -1.0}, "smoothing must be"),

@@ -6,7 +6,6 @@ import tensorflow as tf
 from deepcosmo.models import GalaxyVAE
 from deepcosmo.models.galaxies.laplace import laplace
 from deepcosmo.models.galaxies.profiles import RESOLUTION, psf_transfer
-from deepcosmo.nn.fourier import fourier, inverse_fourier
 
 SIZE, PSF, LATENT = 32, 24, 6
 
@@ -35,15 +34,6 @@ def stamps(vae):
     noise_std = np.array([0.01, 0.02, 0.03, 0.04], "float32")
     image = vae.decode(z, psf).numpy()[..., 0] + rng.normal(size=(4, SIZE, SIZE)) * noise_std[:, None, None]
     return {"image": image.astype("float32"), "psf": psf, "noise_std": noise_std}
-
-
-def test_half_plane_transform_is_numpys_and_inverts():
-    images = np.random.default_rng(0).normal(size=(3, 16, 16)).astype("float32")
-    real, imaginary = fourier(images)
-    expected = np.fft.rfft2(images).transpose(0, 2, 1)
-    np.testing.assert_allclose(real, expected.real, atol=1e-4)
-    np.testing.assert_allclose(imaginary, expected.imag, atol=1e-4)
-    np.testing.assert_allclose(inverse_fourier((real, imaginary)), images, atol=1e-5)
 
 
 def test_transfer_of_a_psf_as_sharp_as_the_decoder_is_one():
@@ -81,16 +71,6 @@ def test_noise_has_the_likelihood_of_its_number_of_pixels(vae, stamps):
     x = {"image": image.astype("float32"), "psf": psf, "noise_std": np.full(200, 0.01, "float32")}
     chi2 = -2 * vae.log_likelihood(x, tf.repeat(z, 200, 0)).numpy()
     assert abs(chi2.mean() - SIZE**2) < 4 * SIZE * np.sqrt(2 / 200)
-
-
-def test_gradients_reach_every_weight(stamps):
-    model = GalaxyVAE(latent=LATENT, size=SIZE, psf_size=PSF, decoder_units=(32,), encoder_units=48)
-    rng = np.random.default_rng(0)  # residual branches start at zero, which would hide what lies behind them
-    model.set_weights([w + rng.normal(0, 0.02, w.shape) if w.dtype == np.float32 else w for w in model.get_weights()])
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(model.loss_per_example(stamps, None, model(stamps)))
-    for weight, gradient in zip(model.trainable_weights, tape.gradient(loss, model.trainable_weights), strict=True):
-        assert gradient is not None and np.abs(gradient).max() > 0, weight.path
 
 
 def test_fit_raises_the_bound():
@@ -131,15 +111,6 @@ def test_refined_posterior_is_more_probable_than_the_encoders(vae, stamps):
     assert np.all(log_joint(refined) > log_joint(first))
     chi2 = -2 * vae.log_likelihood(stamps, refined.mean()).numpy()
     assert np.all(np.isfinite(refined.covariance())) and np.all(chi2 < 10 * SIZE**2)
-
-
-def test_reload_gives_the_same_bits(vae, stamps, tmp_path):
-    path = tmp_path / "vae.keras"
-    vae.save(path)
-    again = keras.saving.load_model(path)
-    np.testing.assert_array_equal(vae.sample(3, seed=7), again.sample(3, seed=7))
-    np.testing.assert_array_equal(vae.elbo(**stamps, seed=7), again.elbo(**stamps, seed=7))
-    assert np.abs(vae.sample(3, seed=7) - vae.sample(3, seed=8)).max() > 0
 
 
 @pytest.mark.parametrize("change, message", [

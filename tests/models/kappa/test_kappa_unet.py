@@ -61,13 +61,6 @@ def test_what_is_not_observed_tells_nothing(model):
     np.testing.assert_allclose(a, b, atol=1e-4 * np.abs(a).max())
 
 
-def test_reload(model, tmp_path):
-    model.save(tmp_path / "unet.keras")
-    again = keras.saving.load_model(tmp_path / "unet.keras")
-    x = {name: RNG.normal(size=(1, 32, 32)).astype("f4") ** 2 for name in ("wiener", "information", "precision")}
-    np.testing.assert_array_equal(again(x), model(x))
-
-
 def test_other_pixels_are_refused(model):
     with pytest.raises(ValueError, match="trained at 0.3000 arcmin"):
         mass_map(np.zeros((32, 32, 2)), 0.1, pixel_scale=1.0, method="unet", model=model)

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from deepcosmo.metrics.maps import thirds
 from deepcosmo.models import KappaScore
-from deepcosmo.nn.unet import UNet, _Convolution
 from deepcosmo.physics import fields
 
 ELL = np.geomspace(50, 5e4, 80)
@@ -98,30 +97,6 @@ def test_training_beats_the_wiener_filter_where_fields_are_not_gaussian():
     errors = np.square(test - posterior.loc)[inner].ravel()
     assert all(squares[third == i].mean() == pytest.approx(1, abs=0.2) for i in range(3))
     assert errors[third == 2].mean() > 4 * errors[third == 0].mean()  # so there was something to learn
-
-
-def test_spectral_norms_are_bounded():
-    layer = _Convolution(12, norm=1.0)
-    layer.build((None, None, None, 8))
-    layer.kernel.assign(4.0 * np.random.default_rng(0).normal(size=(3, 3, 8, 12)))
-    impulses = np.zeros((9 * 8, 5, 5, 8), "f4")
-    for i in range(9 * 8):
-        impulses[i, 1 + i // 8 % 3, 1 + i // 24, i % 8] = 1.0
-    matrix = np.asarray(layer(impulses))[:, 2, 2]
-    assert 0.9 < np.linalg.svd(matrix, compute_uv=False).max() < 1.15
-
-
-def test_reload(model, tmp_path):
-    model.save(tmp_path / "score.keras")
-    again = keras.saving.load_model(tmp_path / "score.keras")
-    x, sigma = gaussian((32, 32), 1), tf.constant([0.05])
-    np.testing.assert_array_equal(again.score(x, sigma), model.score(x, sigma))
-
-
-def test_sizes_that_do_not_fit():
-    net = UNet(widths=(4, 4))
-    with pytest.raises(ValueError, match="multiples of 4"):
-        net(tf.zeros((1, 30, 32, 1)), tf.zeros((1, 2)))
 
 
 @pytest.mark.parametrize(("ell", "c_ell"), [([1, 2], [1.0]), ([2, 1], [1.0, 1.0]), ([1, 2], [1.0, 0.0])])
