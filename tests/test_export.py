@@ -10,6 +10,7 @@ from conftest import CHECKOUT, export_tool, python
 from small_model import SmallModel
 
 from deepcosmo import export
+from deepcosmo._constants import shared
 from deepcosmo.zoo import golden
 
 # The small model's class is not part of deepcosmo, so a process that loads it has to import it first.
@@ -24,6 +25,26 @@ def test_endpoints_become_signatures(tmp_path):
     x = tf.ones([4, 3])
     drawn = loaded.signatures["sample"](x=x, seed=tf.constant([1, 2]))["y"]
     np.testing.assert_allclose(drawn, model.sample(x, [1, 2]), rtol=1e-5)
+
+
+def test_endpoints_of_one_function_and_constants_of_several_are_written_once(tmp_path):
+    model, calls = SmallModel(), []
+    constant = shared(np.random.default_rng(0).normal(size=50_000), "float32")
+
+    def score(x):
+        calls.append(x)
+        return {"score": model(x) + tf.reduce_sum(constant)}
+
+    x = [tf.TensorSpec([None, 3], name="x")]
+    other = lambda x: {"score": model(x) - tf.reduce_sum(constant)}, x  # noqa: E731
+    model.endpoints = lambda: {"score": (score, x), "other": other, "serving_default": (score, x)}
+    export.save(model, tmp_path / "saved")
+    assert len(calls) == 1
+    assert 200_000 < (tmp_path / "saved" / "saved_model.pb").stat().st_size < 300_000
+    loaded = tf.saved_model.load(str(tmp_path / "saved"))
+    given = tf.ones([2, 3])
+    np.testing.assert_allclose(loaded.score(given)["score"], score(given)["score"], rtol=1e-5)
+    np.testing.assert_allclose(loaded.signatures["other"](x=given)["score"], other[0](given)["score"], rtol=1e-5)
 
 
 def test_folder_in_use_is_refused(tmp_path):

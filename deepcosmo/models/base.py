@@ -3,9 +3,15 @@
 import keras
 import tensorflow as tf
 
+from deepcosmo._seeds import stateless_seed
 from deepcosmo.models._precision import SinglePrecision
 
-__all__ = ["ProbabilisticModel", "freeze"]
+__all__ = ["ProbabilisticModel", "draws", "freeze", "never_empty"]
+
+
+def draws(n):
+    """How many draws there are along each axis, int32, of the `n` of `ProbabilisticModel.sample`: [] for ()."""
+    return tf.reshape(tf.convert_to_tensor(n, tf.int32), [-1])
 
 
 def freeze(layer):
@@ -17,6 +23,15 @@ def freeze(layer):
     layer.trainable = False
     for variable in layer.variables:
         variable.trainable = False
+
+
+def never_empty(function, *batches):
+    """A function of batches that may be empty; TensorFlow's convolutions and scattered updates need one example."""
+    if batches[0].shape[0]:
+        return function(*batches)
+    n = tf.shape(batches[0])[0]
+    missing = [[0, tf.maximum(1 - n, 0)]]
+    return function(*[tf.pad(b, missing + [[0, 0]] * (b.shape.rank - 1), constant_values=1) for b in batches])[:n]
 
 
 class _PerExampleMean(keras.losses.Loss):
@@ -37,12 +52,29 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
     - `loss_per_example(x, y, y_pred)`: shape (batch,); negative log-likelihood unless overridden.
 
     `model.compile(optimizer)` is all that `fit` needs. `endpoints()` names the functions that the
-    model's SavedModel exposes.
+    model's SavedModel exposes. All models are sampled by `sample(n, x, seed=seed)`.
     """
 
     def distribution(self, x=None):
         """The distribution of the target given the input `x`."""
         raise NotImplementedError
+
+    def sample(self, n=(), x=None, *, seed):
+        """Draws of the target, n for each input.
+
+        All models and posteriors are called like this. Those of nothing that is given, as of an observation that they
+        hold, take `n` alone; some have a default for it, and some more options by name.
+
+        Args:
+            n: number of draws, which may be 0; () for one without an axis of its own.
+            x: what is given, in the form that `distribution` takes it. A batch of m makes m times n draws.
+            seed: int or int32[2]. Same seed, same draws.
+
+        Returns:
+            (n, m, ...): the axis of the draws, if any, then those of the batch of x, then those of the target. Models
+            of several columns return a dict of such arrays.
+        """
+        return self.distribution(x).sample(draws(n), seed=stateless_seed(seed))
 
     def loss_per_example(self, x, y, y_pred):
         """Training loss of each example, shape (batch,), in nats."""
@@ -58,6 +90,9 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
         for regularisation in self.losses:
             loss = loss + self._aggregate_additional_loss(regularisation)
         return loss
+
+    # Keras casts arrays to the precision that it is set to: defined here, these are `SinglePrecision`, too
+    fit, evaluate, predict = keras.Model.fit, keras.Model.evaluate, keras.Model.predict
 
     @property
     def jit_compile(self):

@@ -24,7 +24,7 @@ class MaskedDense(keras.layers.Layer):
         self.in_degrees = [int(d) for d in in_degrees]
         self.out_degrees = [int(d) for d in out_degrees]
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.mask = np.less_equal.outer(self.in_degrees, self.out_degrees).astype("float32")
+        self.mask = np.less_equal.outer(self.in_degrees, self.out_degrees)
 
     def build(self, input_shape=None):
         self.kernel = self.add_weight(
@@ -33,7 +33,7 @@ class MaskedDense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=self.mask.shape[1:], initializer="zeros")
 
     def call(self, x):
-        return ops.matmul(x, self.kernel * self.mask) + self.bias
+        return ops.matmul(x, ops.where(self.mask, self.kernel, 0.0)) + self.bias
 
     def get_config(self):
         return {

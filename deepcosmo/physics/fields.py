@@ -76,7 +76,7 @@ def _between(ell, shape, pixel_scale, dtype):
     exact = multipoles(shape, pixel_scale)[: shape[0] // 2 + 1]
     modes = np.clip(exact, ell[0], ell[-1])
     place = np.interp(np.log(modes), np.log(ell), np.arange(len(ell)))
-    left = np.minimum(place.astype(int), len(ell) - 2)
+    left = np.minimum(place.astype("int32"), len(ell) - 2)
     return shared(left), shared(place - left, dtype), shared(np.where(exact > 0, 1.0, 0.0) / modes**2, dtype)
 
 

@@ -1,5 +1,7 @@
 """Every model in zoo/: whole, evaluated, documented, and still giving its golden arrays."""
 
+import tarfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,6 +67,16 @@ def tree(tmp_path_factory):
     out = tmp_path_factory.mktemp("served") / "models"
     export_tool("build").build(out, CHECKOUT / "zoo")
     return out
+
+
+@pytest.mark.slow
+@published
+def test_saved_model_holds_its_weights_and_little_else(folder, tree):
+    """Constants are not copied into every endpoint."""
+    with tarfile.open(tree / folder.name / f"{zoo.info(folder.name).version}.tar.gz") as tar:
+        members = [m for m in tar.getmembers() if not m.name.startswith("assets.extra")]
+    weights = (folder / "model.weights.h5").stat().st_size
+    assert weights < sum(m.size for m in members) < 2 * weights + 4e6
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ def simulated_catalog(size, seed=0):
     """
     from deepcosmo import zoo
 
-    drawn = zoo.load("maf_cosmos_catalog").sample(size, seed)
+    drawn = zoo.load("maf_cosmos_catalog").sample(size, seed=seed)
     galaxies = np.zeros(size, COLUMNS)
     for name in COLUMNS.names:
         if name in drawn:

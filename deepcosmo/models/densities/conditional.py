@@ -84,7 +84,7 @@ class ConditionalDensity(ProbabilisticModel):
         return self.distribution(context).log_prob(self._checked(y, self.dim, "y"))
 
     def sample(self, n=(), context=None, *, seed):
-        """Draws from p(y | context).
+        """Draws from p(y | context); see `ProbabilisticModel.sample`.
 
         Args:
           n: Number of draws for each context; () for one, without an axis of its own.

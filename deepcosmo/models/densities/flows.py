@@ -19,6 +19,7 @@ from keras import ops
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo.models._precision import SinglePrecision
+from deepcosmo.models.base import never_empty
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.nn import monotonic
 from deepcosmo.nn.made import MADE
@@ -165,10 +166,14 @@ class Flow(ConditionalDensity):
 
     def _to_data(self, z, features, invert=None):
         """(batch, dim) -> y; `invert(layer, z, features)` may replace the layers' own inverse."""
-        for layer, order in zip(self.transforms[::-1], self._permutations[::-1], strict=True):
-            z = invert(layer, z, features) if invert else layer.invert(z, features)
-            z = _permute(z, np.argsort(order))
-        return self.standardise_y.invert(z)
+
+        def inverted(z, features):
+            for layer, order in zip(self.transforms[::-1], self._permutations[::-1], strict=True):
+                z = invert(layer, z, features) if invert else layer.invert(z, features)
+                z = _permute(z, np.argsort(order))
+            return self.standardise_y.invert(z)
+
+        return never_empty(inverted, z, features)
 
     def _distribution(self, features):
         import tensorflow_probability as tfp  # takes a second, which sampling and densities do not need

@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
-from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.base import ProbabilisticModel, draws
 from deepcosmo.models.densities.flows import NSF
 from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.transforms.gaussianise import Gaussianise
@@ -124,16 +124,21 @@ class CatalogFlow(ProbabilisticModel):
         with_bulge = self.bulge.log_prob(bulge, galaxy) + bulge_change
         return log_prob + ops.where(use_bulge > 0.5, with_bulge, 0.0)
 
-    def sample(self, n, seed):
-        """Draws `n` galaxies.
+    def sample(self, n=(), *, seed):
+        """Draws `n` galaxies; see `ProbabilisticModel.sample`.
 
         Args:
-          n: Number of galaxies.
+          n: Number of galaxies; () for one, whose columns are numbers.
           seed: int or int32[2]. Same seed, same galaxies.
 
         Returns:
           Dict of (n,) arrays: `use_bulge` is bool, everything else float32. Bulge and disc are 0 without one.
         """
+        shape = draws(n)
+        columns = self._sample(tf.reduce_prod(shape), seed)
+        return {name: tf.reshape(value, shape) for name, value in columns.items()}
+
+    def _sample(self, n, seed):
         seeds = tf.unstack(tf.random.split(stateless_seed(seed), 4))
         scores = self.galaxy.sample(n, seed=seeds[0])
         out = _limited(self.galaxy_scores.invert(scores), _GALAXY)
@@ -151,7 +156,7 @@ class CatalogFlow(ProbabilisticModel):
 
     def draw(self, number, *, seed):
         """As `sample`, NumPy arrays."""
-        return {name: value.numpy() for name, value in self.sample(number, seed).items()}
+        return {name: value.numpy() for name, value in self.sample(number, seed=seed).items()}
 
     def endpoints(self):
         def log_prob(catalogue):
@@ -161,7 +166,7 @@ class CatalogFlow(ProbabilisticModel):
         # One matrix, its columns in the order of `columns`.
         log_prob = log_prob, [tf.TensorSpec((None, len(self.columns)), tf.float32, name="catalogue")]
         n, seed = tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")
-        sample = lambda n, seed: self.sample(n, seed), [n, seed]  # noqa: E731
+        sample = lambda n, seed: self.sample(n, seed=seed), [n, seed]  # noqa: E731
         return {"log_prob": log_prob, "sample": sample, "serving_default": sample}
 
     def _checked(self, catalogue):

@@ -1,7 +1,7 @@
 """Flow-VAE: galaxies of a given magnitude, size and redshift."""
 
 import functools
-import warnings
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -9,8 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo.models.base import draws
 from deepcosmo.models.densities.flows import MAF
 from deepcosmo.models.galaxies.catalog import CatalogFlow
+from deepcosmo.models.galaxies.observations import numbers, warn
 from deepcosmo.models.galaxies.vae import GalaxyVAE
 
 __all__ = ["FlowVAE"]
@@ -73,7 +75,7 @@ class FlowVAE(GalaxyVAE):
         missing = [name for name in self.conditions if name not in conditions]
         if missing:
             raise ValueError(f"conditions are {', '.join(self.conditions)}; missing: {', '.join(missing)}")
-        return ops.stack([ops.cast(conditions[name], "float32") for name in self.conditions], axis=-1)
+        return ops.stack([numbers(conditions[name], unit, name) for name, unit in self.conditions.items()], axis=-1)
 
     @staticmethod
     def _context(values):
@@ -103,8 +105,7 @@ class FlowVAE(GalaxyVAE):
             for i, name in enumerate(self.conditions):
                 outside = int(np.sum((values[:, i] < low[i]) | (values[:, i] > high[i])))
                 if outside:
-                    warnings.warn(f"{name} of {outside} galaxies is outside the trained range "
-                                  f"[{low[i]:.3g}, {high[i]:.3g}]", stacklevel=4)
+                    warn(f"{name} of {outside} galaxies is outside the trained range [{low[i]:.3g}, {high[i]:.3g}]")
         return values
 
     # ---- training
@@ -141,7 +142,7 @@ class FlowVAE(GalaxyVAE):
 
     def sample_conditions(self, n, *, seed):
         """Conditions of n galaxies of the population down to F814W = 25.2: a dict of arrays (n,)."""
-        drawn = self.population.sample(n, seed)
+        drawn = self.population.sample(n, seed=seed)
         return {name: drawn[name] for name in self.conditions}
 
     def sample_latent(self, conditions, *, seed):
@@ -151,32 +152,50 @@ class FlowVAE(GalaxyVAE):
     def _latent(self, values, seed):
         return self.prior.sample((), self._context(values), seed=seed)
 
-    def sample(self, conditions=None, *, n=64, seed, psf=None):
-        """Galaxies (n, size, size, 1), counts/s per pixel, without noise.
+    def sample(self, n=None, conditions=None, *, seed, psf=None):
+        """Galaxies without noise, counts/s per pixel; see `ProbabilisticModel.sample`.
 
         Args:
-            conditions: dict of mag_auto (AB), flux_radius (px of 0.03 arcsec) and zphot, each (n,); None draws
+            n: number of galaxies, by default 64 of the population, or one for each of the conditions. Conditions may
+                stand here, too.
+            conditions: dict of mag_auto (AB), flux_radius (px of 0.03 arcsec) and zphot, each (m,); None draws
                 them from the population.
-            n: number of galaxies, where `conditions` is None.
             seed: int or int32[2]. Same seed, same galaxies.
-            psf: as of `decode`.
-        """
-        return self._sample(conditions, n, seed, psf)[0]
+            psf: as of `decode`: one, or one for each of the conditions or galaxies of the population.
 
-    def _sample(self, conditions, n, seed, psf=None):
+        Returns:
+            (n, size, size, 1) of the population, (n, m, size, size, 1) of conditions, and of these without n
+            (m, size, size, 1).
+        """
+        if isinstance(n, Mapping):
+            n, conditions = (), n
+        if n is None:
+            n = 64 if conditions is None else ()
+        return self._sample(n, conditions, seed, psf)[0]
+
+    def _sample(self, n, conditions, seed, psf=None):
         first, second = tf.unstack(tf.random.split(stateless_seed(seed), 2))
+        shape, each = draws(n), ()
         if conditions is None:
-            conditions = self.sample_conditions(n, seed=first)
+            conditions = self.sample_conditions(tf.reduce_prod(shape), seed=first)
             values = self._stack(conditions)
         else:
             values = self.checked_conditions(conditions)
-        galaxies = self.decode(self._latent(values, second), psf)
+            shape, each = tf.concat([shape, tf.shape(values)[:1]], 0), shape
+        z = tf.reshape(self.prior.sample(each, self._context(values), seed=second), (-1, self.latent))
+        repeats = tf.reduce_prod(draws(each))
+        values = tf.tile(values, [repeats, 1])
+        if psf is not None:
+            psf = self.checked_psf(psf)
+            psf = psf if psf.shape[0] == 1 else tf.tile(psf, [repeats, 1, 1])
+        galaxies = self._seen(z, psf)
         flux = 10.0 ** (0.4 * (self.zero_point - values[:, 0])) * ops.matmul(self._knots(values[:, 1]), self.inside)
-        return galaxies * ops.reshape(flux / ops.sum(galaxies, (1, 2, 3)), (-1, 1, 1, 1)), conditions
+        galaxies = galaxies * ops.reshape(flux / ops.sum(galaxies, (1, 2, 3)), (-1, 1, 1, 1))
+        return tf.reshape(galaxies, tf.concat([shape, galaxies.shape[1:]], 0)), conditions
 
     def draw(self, number, *, seed):
         """What `deepcosmo sample` writes: galaxies (`image`) of the whole population, and their conditions."""
-        galaxies, conditions = self._sample(None, number, seed)
+        galaxies, conditions = self._sample(number, None, seed)
         return {"image": galaxies[..., 0].numpy()} | {name: value.numpy() for name, value in conditions.items()}
 
     def endpoints(self):
@@ -185,7 +204,7 @@ class FlowVAE(GalaxyVAE):
         given = [tf.TensorSpec((None,), tf.float32, name=name) for name in self.conditions]
 
         def sample(n, seed):
-            galaxies, conditions = self._sample(None, n, seed)
+            galaxies, conditions = self._sample(n, None, seed)
             return {"galaxy": galaxies, **conditions}
 
         def at(mag_auto, flux_radius, zphot):

@@ -1,7 +1,6 @@
 """Variational auto-encoder of galaxy stamps whose likelihood is the physics of each image."""
 
 import functools
-import warnings
 
 import keras
 import numpy as np
@@ -9,8 +8,9 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
-from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.base import ProbabilisticModel, draws, never_empty
 from deepcosmo.models.galaxies.laplace import laplace
+from deepcosmo.models.galaxies.observations import checked_image, checked_noise, checked_psf
 from deepcosmo.models.galaxies.profiles import LightProfileDecoder, StampEncoder, psf_transfer
 from deepcosmo.nn.fourier import fourier, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
@@ -59,7 +59,8 @@ class GalaxyVAE(ProbabilisticModel):
         self.seed_generator = keras.random.SeedGenerator(0)
         # the half plane of `fourier` stands for the whole one
         self._modes = multiplicity(size)[:, None].astype("float32")
-        self._strictly_lower = np.stack(np.tril_indices(latent, -1), axis=-1)
+        self._lower = np.zeros((latent, latent), "int32")  # from 1 on, row by row; 0 on and above the diagonal
+        self._lower[np.tril_indices(latent, -1)] = 1 + np.arange(latent * (latent - 1) // 2)
         self.built = True
 
     def set_noise_power(self, power):
@@ -79,20 +80,22 @@ class GalaxyVAE(ProbabilisticModel):
 
     def _encode(self, x):
         """Posterior mean (batch, latent) and scale_tril (batch, latent, latent) of the stamps of a feature dict."""
-        h = self.encoder(x["image"], x["psf"], x["noise_std"])
+        h = never_empty(self.encoder, x["image"], x["psf"], x["noise_std"])
         mean, log_scale, lower = ops.split(h, [self.latent, 2 * self.latent], axis=-1)
-        shape = (self.latent, self.latent, tf.shape(h)[0])
-        lower = tf.scatter_nd(self._strictly_lower, ops.transpose(ops.tanh(lower)), shape)
+        # the strictly lower triangle and, in the first place, what is 0 elsewhere
+        entries = ops.pad(ops.tanh(lower), ((0, 0), (1, 0)))
+        unit = ops.take(entries, self._lower, axis=-1) + np.eye(self.latent, dtype="float32")
         scale = ops.exp(ops.expand_dims(5.0 * ops.tanh(log_scale / 5.0) - 2.0, -1))  # between e^-7 and e^3
-        return 3.0 * mean, scale * (ops.transpose(lower, (2, 0, 1)) + np.eye(self.latent, dtype="float32"))
+        return 3.0 * mean, scale * unit
 
     def posterior(self, image, psf, noise_std, *, iterations=0):
         """q(z | image, PSF, noise).
 
         Args:
             image: stamps (n, size, size) or (n, size, size, 1), counts/s per pixel.
-            psf: one PSF image (height, width) or n of them, centred on pixel [height // 2, width // 2], of unit sum;
-                others are normalised, with a warning.
+            psf: one PSF image (height, width) or n of them, their peak on pixel [height // 2, width // 2], of unit sum;
+                others are normalised, with a warning. Of PSFs whose light is not centred there a warning says by how
+                much; they are used as they are, since it depends on the image what is off centre.
             noise_std: standard deviation of the noise per pixel, counts/s: a number or (n,).
             iterations: steps of Levenberg-Marquardt that start from the encoder's answer and end in the Laplace
                 approximation at the most probable z: slower, and exact where the likelihood is sharp.
@@ -101,15 +104,18 @@ class GalaxyVAE(ProbabilisticModel):
             `tfd.MultivariateNormalTriL` over z, batch shape (n,).
 
         Raises:
-            ValueError: wrong shapes, values that are not finite, noise that is not positive.
+            ValueError: wrong shapes, values that are not finite or masked, noise that is not positive, units other than
+                those of counts/s.
         """
         import tensorflow_probability as tfp
 
-        x = self.checked(image, psf, noise_std)
-        mean, scale_tril = self._encode(x)
-        if iterations:
-            mean, scale_tril = self._refined(x, mean, iterations)
+        mean, scale_tril = self._posterior(self.checked(image, psf, noise_std), iterations)
         return tfp.distributions.MultivariateNormalTriL(mean, scale_tril=scale_tril)
+
+    def _posterior(self, x, iterations):
+        """Mean and scale_tril of `posterior`, of a feature dict that is checked."""
+        mean, scale_tril = self._encode(x)
+        return self._refined(x, mean, iterations) if iterations and mean.shape[0] else (mean, scale_tril)
 
     def _refined(self, x, mean, iterations, at_once=8):
         """Laplace approximation from `mean`, a few stamps at once: the Jacobian takes 2 * latent galaxies for each."""
@@ -138,10 +144,12 @@ class GalaxyVAE(ProbabilisticModel):
         Returns:
             Images (n, size, size, 1), counts/s per pixel.
         """
-        galaxies = self._galaxies(ops.convert_to_tensor(z, "float32"))
-        if psf is not None:
-            galaxies = inverse_fourier(self._convolved(galaxies, self.checked_psf(psf)))
-        return galaxies[..., None]
+        return self._seen(ops.convert_to_tensor(z, "float32"), None if psf is None else self.checked_psf(psf))
+
+    def _seen(self, z, psf):
+        """As `decode`, through PSFs that are checked."""
+        galaxies = self._galaxies(z)
+        return (galaxies if psf is None else inverse_fourier(self._convolved(galaxies, psf)))[..., None]
 
     def _galaxies(self, z):
         """The decoder; outside graphs as one, which takes a second to trace and is then four times as fast."""
@@ -154,12 +162,14 @@ class GalaxyVAE(ProbabilisticModel):
 
     def reconstruct(self, image, psf, noise_std, *, iterations=0):
         """The stamps of the posterior means: denoised images (n, size, size, 1). Arguments as of `posterior`."""
-        x = self.checked(image, psf, noise_std)  # here, so that a PSF is normalised, and warned of, once
-        return self.decode(self.posterior(**x, iterations=iterations).mean(), x["psf"])
+        x = self.checked(image, psf, noise_std)
+        return self._seen(self._posterior(x, iterations)[0], x["psf"])
 
     def sample(self, n=64, *, seed, psf=None):
-        """Galaxies (n, size, size, 1) of z ~ N(0, 1), as from `decode`. Same seed (int or int32[2]), same galaxies."""
-        return self.decode(tf.random.stateless_normal((n, self.latent), stateless_seed(seed)), psf)
+        """Galaxies (n, size, size, 1) of z ~ N(0, 1), as from `decode`; see `ProbabilisticModel.sample`."""
+        n = draws(n)
+        z = tf.random.stateless_normal((tf.reduce_prod(n), self.latent), stateless_seed(seed))
+        return tf.reshape(self.decode(z, psf), tf.concat([n, [self.size, self.size, 1]], 0))
 
     def draw(self, number, *, seed):
         """What `deepcosmo sample` writes: a dict with `image`, galaxies (number, size, size)."""
@@ -221,13 +231,13 @@ class GalaxyVAE(ProbabilisticModel):
 
     def endpoints(self):
         image = tf.TensorSpec((None, self.size, self.size), tf.float32, name="image")
-        psf = tf.TensorSpec((None, self.psf_size, self.psf_size), tf.float32, name="psf")
+        psf = tf.TensorSpec((None, None, None), tf.float32, name="psf")
         noise_std = tf.TensorSpec((None,), tf.float32, name="noise_std")
         z = tf.TensorSpec((None, self.latent), tf.float32, name="z")
         n, seed = tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")
 
         def encode(image, psf, noise_std):
-            mean, scale_tril = self._encode({"image": image, "psf": psf, "noise_std": noise_std})
+            mean, scale_tril = self._encode(self.checked(image, psf, noise_std))
             return {"mean": mean, "scale_tril": scale_tril}
 
         return {
@@ -241,59 +251,20 @@ class GalaxyVAE(ProbabilisticModel):
         }
 
     def checked(self, image, psf, noise_std):
-        """A feature dict of float32 tensors; values are checked where they are known, which is not inside a graph."""
-        image, noise_std = (ops.convert_to_tensor(value, "float32") for value in (image, noise_std))
-        if image.shape.rank == 4 and image.shape[-1] == 1:
-            image = image[..., 0]
-        if image.shape.rank != 3 or tuple(image.shape[1:]) != (self.size, self.size):
-            side = f"{self.size}, {self.size}"
-            raise ValueError(f"image must have shape (n, {side}) or (n, {side}, 1); got {tuple(image.shape)}")
-        if noise_std.shape.rank > 1 or (noise_std.shape.rank and noise_std.shape[0] not in (None, 1, image.shape[0])):
-            raise ValueError(f"noise_std must be a number or have shape (n,); got {tuple(noise_std.shape)}")
-        if tf.executing_eagerly():
-            _refuse_nonfinite("image", image)
-            if not np.all(np.isfinite(noise_std)) or np.any(noise_std.numpy() <= 0):
-                raise ValueError(f"noise_std must be positive and finite; got {np.min(noise_std):g}")
-        psf, count = self.checked_psf(psf), tf.shape(image)[0]
-        if psf.shape[0] not in (None, 1, image.shape[0]):
-            raise ValueError(f"psf must be one image or one for each of the {image.shape[0]} stamps; "
-                             f"got {psf.shape[0]}")
-        psf = tf.broadcast_to(psf, (count, self.psf_size, self.psf_size))
-        return {"image": image, "psf": psf, "noise_std": tf.broadcast_to(noise_std, (count,))}
+        """A feature dict of float32 tensors: Python refuses bad values by ValueError, a graph when it runs."""
+        image = checked_image(image, self.size)
+        noise_std, psf = checked_noise(noise_std, image), self.checked_psf(psf)
+        n = image.shape[0]
+        if n is not None and psf.shape[0] not in (None, 1, n):
+            raise ValueError(f"psf must be one image or one for each of the {n} stamps; got {psf.shape[0]}")
+        psf = tf.broadcast_to(psf, (tf.shape(image)[0], self.psf_size, self.psf_size))
+        return {"image": image, "psf": psf, "noise_std": noise_std}
 
     def checked_psf(self, psf):
         """PSF images (1 or n, psf_size, psf_size): padded or cut about the central pixel, normalised to unit sum."""
-        psf = ops.convert_to_tensor(psf, "float32")
-        if psf.shape.rank == 4 and psf.shape[-1] == 1:
-            psf = psf[..., 0]
-        if psf.shape.rank == 2:
-            psf = psf[None]
-        if psf.shape.rank != 3:
-            raise ValueError(f"psf must have shape (height, width) or (n, height, width); got {tuple(psf.shape)}")
-        for axis in (1, 2):
-            before = self.psf_size // 2 - psf.shape[axis] // 2
-            after = self.psf_size - psf.shape[axis] - before
-            keep = slice(max(0, -before), psf.shape[axis] - max(0, -after))
-            psf = psf[:, keep] if axis == 1 else psf[:, :, keep]
-            psf = ops.pad(psf, [(max(0, before), max(0, after)) if i == axis else (0, 0) for i in range(3)])
-        total = ops.sum(psf, (1, 2), keepdims=True)
-        if tf.executing_eagerly():
-            _refuse_nonfinite("psf", psf)
-            low, high = float(np.min(total)), float(np.max(total))
-            if low <= 0:
-                raise ValueError(f"a PSF must have a positive sum; got {low:g}")
-            if max(abs(low - 1), abs(high - 1)) > 1e-2:
-                warnings.warn(f"PSFs should sum to 1 and were normalised; got sums between {low:g} and {high:g}",
-                              stacklevel=3)
-        return psf / total
+        return checked_psf(psf, self.psf_size)
 
     def get_config(self):
         return super().get_config() | dict(latent=self.latent, size=self.size, psf_size=self.psf_size,
                                            decoder_units=self.decoder_units, encoder_units=self.encoder_units)
 
-
-def _refuse_nonfinite(name, images):
-    bad = np.flatnonzero(~np.isfinite(images).reshape(len(images), -1).all(axis=1))
-    if bad.size:
-        raise ValueError(f"{name} has values that are not finite in {bad.size} of {len(images)} stamps, "
-                         f"the first being number {bad[0]}")

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
-from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.base import ProbabilisticModel, draws, never_empty
 from deepcosmo.models.kappa.spectrum import AngularSpectrum
 from deepcosmo.nn.fourier import filtered
 from deepcosmo.nn.unet import UNet
@@ -124,7 +124,7 @@ class KappaScore(ProbabilisticModel):
         amplitude = ops.log(ops.mean(ops.square(wiener), (1, 2)) / kept + 1e-3)  # universes differ in it
         condition = [level / 3, ops.sin(level), ops.cos(level), ops.sin(2 * level), ops.cos(2 * level), amplitude]
         seen = ops.stack([wiener / scale, (x - wiener) / ops.sqrt(scale**2 + sigma[:, None, None] ** 2)], -1)
-        mean, log_scatter = ops.unstack(self.network(seen, ops.stack(condition, -1)), axis=-1)
+        mean, log_scatter = ops.unstack(never_empty(self.network, seen, ops.stack(condition, -1)), axis=-1)
         return wiener + scale * mean, LARGEST * ops.tanh(log_scatter / LARGEST), scale
 
     def distribution(self, x):
@@ -143,12 +143,28 @@ class KappaScore(ProbabilisticModel):
 
     # ---- samples
 
-    def sample(self, shape, seed, *, count=1, steps=64):
-        """Maps of the prior, by a reverse diffusion in `steps` steps: (count, rows, columns) for shape (rows, columns).
+    def sample(self, n=1, shape=None, *, seed=None, count=None, steps=64):
+        """Maps of the prior, by a reverse diffusion; see `ProbabilisticModel.sample`.
 
-        `seed` is an int or int32[2]: same seed, same maps. Few steps lose what is rare: with 24, two
-        thirds of the pixels above 0.06 on scales of 2' are missing.
+        Args:
+            n: number of maps; () for one without an axis of its own.
+            shape: (rows, columns). It may also come first, with the seed behind it and the number of maps as `count`.
+            seed: int or int32[2]. Same seed, same maps.
+            count: another name of n.
+            steps: of the diffusion. Few lose what is rare: with 24, two thirds of the pixels above 0.06 on scales of 2'
+                are missing.
+
+        Returns:
+            (n, rows, columns).
         """
+        if np.shape(n) == (2,):
+            n, shape, seed = 1, n, shape if seed is None else seed
+        if shape is None or seed is None:
+            raise TypeError("maps are drawn by sample(n, (rows, columns), seed=...)")
+        n = tuple(draws(n if count is None else count).numpy().tolist())
+        return tf.reshape(self._sample(math.prod(n), shape, seed, steps), (*n, *shape))
+
+    def _sample(self, count, shape, seed, steps):
         # more than is wanted: the edges of a map are not those of the sky
         grid = tuple(-(-(n + 4 * self.margin) // self.multiple) * self.multiple for n in shape)
         seeds = tf.random.split(stateless_seed(seed), 3)

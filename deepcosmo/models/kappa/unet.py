@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.base import ProbabilisticModel, never_empty
 from deepcosmo.models.kappa.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
 from deepcosmo.physics import wiener
@@ -62,7 +62,7 @@ class KappaUNet(ProbabilisticModel):
         power = ops.sum(observed * ops.square(filtered), (1, 2)) / seen
         amplitude = ops.log(power / TYPICAL_SIGNAL**2 + 1e-3)
         maps = ops.stack([filtered / TYPICAL_SIGNAL, white, ops.sqrt(precision) - 1.0, observed], -1)
-        mean, log_std = ops.split(self.network(maps, ops.stack([depth, amplitude], -1)), 2, axis=-1)
+        mean, log_std = ops.split(never_empty(self.network, maps, ops.stack([depth, amplitude], -1)), 2, axis=-1)
         return ops.concatenate([filtered[..., None] + TYPICAL_SIGNAL * mean, log_std], -1)
 
     def distribution(self, x):

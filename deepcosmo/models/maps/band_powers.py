@@ -58,8 +58,9 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
         label = np.digitize(size * frequency((size, size)), band_edges(size, bands)) - 1
         weight = np.broadcast_to(multiplicity(size)[:, None], label.shape)
         total = [np.sum(weight[label == band]) * size**2 for band in range(bands)]
-        self._label, self._weight = shared(label.ravel(), "int32"), shared(weight.reshape(-1, 1), "float32")
-        self._scale = (1 / np.array(total)).astype("float32")
+        self._label = shared(np.where(label < 0, bands, label), "uint8")  # what is in no band has a label beyond them
+        # of a mode in the mean over each band
+        self._weight = (multiplicity(size)[:, None, None] / np.array(total)).astype("float32")
         self._pairs = np.tril_indices(channels, -1)
 
     @property
@@ -71,8 +72,9 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
 
     def of_modes(self, modes):
         """The same, of `modes_of` maps."""
-        real, imaginary = (ops.reshape(part, (-1, self.channels, self._label.shape[0])) for part in modes)
-        mean = ops.one_hot(self._label, self.bands, dtype="float32") * self._weight * self._scale
+        label = ops.cast(self._label, "int32")
+        mean = ops.reshape(ops.one_hot(label, self.bands, dtype="float32") * self._weight, (-1, self.bands))
+        real, imaginary = (ops.reshape(part, (-1, self.channels, mean.shape[0])) for part in modes)
         first, second = self._pairs
         log_power = ops.log(ops.matmul(real**2 + imaginary**2, mean))
         cross = ops.take(real, first, 1) * ops.take(real, second, 1)

@@ -54,7 +54,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         inside = (cycles > 0) & (cycles < size / 2)
         below, share = between(cycles, size / np.sqrt(2), len(signal))
         weights = (np.stack([1 - share, share]) * inside)[..., None].astype("float32")
-        self._below, self._weights = shared(below), [shared(w) for w in weights]
+        self._below, self._weights = shared(below, "uint8"), [shared(w) for w in weights]
         edges = [0.5 * (1 + np.tanh(np.log(np.maximum(cycles, 1e-3) / edge) / SOFTNESS)) for edge in EDGES]
         self._windows = [shared(w, "float32") for w in (1 - edges[0], edges[0] - edges[1], edges[1])]
         over_total = np.linalg.inv(np.eye(channels) + signal)
@@ -65,7 +65,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         self._scale = np.sqrt(np.einsum("xy,xyi->i", count, power) / size**2).astype("float32")
         # of each node: to A, and to B of unit variance
         self._filters = np.concatenate([over_total, wiener / self._scale[:, None]], 1).astype("float32")
-        self._count = shared(count / size**4, "float32")
+        self._count = (multiplicity(size)[:, None] / size**4).astype("float32")
         self._pairs = np.tril_indices(channels)
         self.built = True
 
@@ -82,7 +82,8 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
 
     def _hats(self):
         """Weights (n // 2 + 1, n, nodes) of the nodes at the modes."""
-        return sum(w * ops.one_hot(self._below + i, len(self.signal)) for i, w in enumerate(self._weights))
+        below = ops.cast(self._below, "int32")
+        return sum(w * ops.one_hot(below + i, len(self.signal)) for i, w in enumerate(self._weights))
 
     def filtered(self, maps):
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""

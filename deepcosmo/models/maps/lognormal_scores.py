@@ -47,7 +47,7 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
         n = self.survey.pixels
         count = fields.multiplicity(n)
         self._per_mode = shared(np.outer(count, count) / n**2, "float32")  # of a quadrant
-        self._weight = shared(np.broadcast_to(count, (n, n // 2 + 1)) / n**2, "float32")
+        self._weight = (count / n**2).astype("float32")
         self._to_log = np.float32(np.degrees(60) / self.survey.pixel_scale)
         self.built = True
 

@@ -94,7 +94,7 @@ def test_samples_have_the_magnitudes_they_are_asked_for(model):
 def test_without_conditions_samples_are_of_the_population(model):
     assert model.sample(n=3, seed=1).shape == (3, SIZE, SIZE, 1)
     drawn = model.draw(3, seed=1)
-    np.testing.assert_array_equal(drawn["image"], model.sample(None, n=3, seed=1)[..., 0])
+    np.testing.assert_array_equal(drawn["image"], model.sample(3, seed=1)[..., 0])
     assert drawn["mag_auto"].shape == (3,) and np.all(drawn["flux_radius"] > 0)
 
 

@@ -116,11 +116,11 @@ def test_refined_posterior_is_more_probable_than_the_encoders(vae, stamps):
 @pytest.mark.parametrize("change, message", [
     ({"image": np.zeros((4, 16, 16))}, r"image must have shape \(n, 32, 32\) or \(n, 32, 32, 1\); got \(4, 16, 16\)"),
     ({"psf": np.ones(4)}, r"psf must have shape \(height, width\) or \(n, height, width\); got \(4,\)"),
-    ({"psf": np.ones((3, PSF, PSF)) / PSF**2}, "psf must be one image or one for each of the 4 stamps; got 3"),
+    ({"psf": [gaussian(PSF, 1.6, PSF // 2)] * 3}, "psf must be one image or one for each of the 4 stamps; got 3"),
     ({"noise_std": np.ones((4, 1))}, r"noise_std must be a number or have shape \(n,\); got \(4, 1\)"),
     ({"noise_std": np.ones(3)}, "noise_std must be a number"),
     ({"noise_std": np.nan}, "noise_std must be positive and finite"),
-    ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "noise_std must be positive and finite; got -1"),
+    ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "it is not in 1 of 4 stamps, the first being number 1"),
     ({"image": np.full((4, SIZE, SIZE), np.nan)}, "not finite in 4 of 4 stamps"),
     ({"psf": np.zeros((4, PSF, PSF))}, "positive sum"),
 ])
