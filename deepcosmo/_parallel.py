@@ -14,14 +14,20 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 __all__ = ["ordered_map"]
+
+Result = TypeVar("Result")
 
 _AHEAD = 2  # tasks in flight per worker: one at work, one on the way
 _START = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serve()"
 
 
-def ordered_map(function, tasks, processes=None):
+def ordered_map(
+    function: Callable[..., Result], tasks: Iterable[Any], processes: int | None = None
+) -> Iterator[Result]:
     """Yields `function(task)` for every task, in order.
 
     Args:

@@ -8,12 +8,14 @@ derivatives are analytic.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import galsim
 import numpy as np
 import scipy.fft
 import scipy.interpolate
 import scipy.optimize
+from numpy.typing import ArrayLike
 
 from deepcosmo.metrics.residuals import chi2_per_pixel
 
@@ -50,7 +52,16 @@ class SersicFit:
     model: np.ndarray
 
 
-def fit(image, psf, noise_std, *, noise_power=None, mask=None, pixel_scale=0.03, starts=(0.6, 1.5, 4.0)):
+def fit(
+    image: ArrayLike,
+    psf: ArrayLike,
+    noise_std: float,
+    *,
+    noise_power: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    pixel_scale: float = 0.03,
+    starts: Sequence[float] = (0.6, 1.5, 4.0),
+) -> SersicFit:
     """Fits a Sérsic profile by least squares from several Sérsic indices and returns the best.
 
     Args:

@@ -1,5 +1,7 @@
 """Recipes: everything that determines a published model, as one immutable value."""
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import importlib.util
@@ -7,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from deepcosmo._types import PathLike
 from deepcosmo.zoo import store
 from deepcosmo.zoo.entry import check_name
 
@@ -97,7 +100,7 @@ class Recipe:
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
 
 
-def find_recipe(name_or_path):
+def find_recipe(name_or_path: PathLike) -> Path:
     """The file that defines a recipe.
 
     Args:
@@ -117,7 +120,7 @@ def find_recipe(name_or_path):
     raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
 
 
-def load_recipe(name_or_path, *, dataset=None):
+def load_recipe(name_or_path: PathLike, *, dataset: str | None = None) -> Recipe:
     """Loads a `Recipe`.
 
     Args:
