@@ -5,15 +5,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
+    from astropy.units import Quantity
     from numpy.typing import ArrayLike
 
-__all__ = ["Columns", "PathLike", "Progress", "Seed", "TensorLike"]
+__all__ = ["Columns", "Number", "PathLike", "Progress", "Seed", "TensorLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 Progress: TypeAlias = Callable[..., Iterable[Any]]
 """Wraps an iterable in a progress bar, as `tqdm.tqdm` does."""
+
+Number: TypeAlias = "float | Quantity"
+"""A number in the unit that a function states, or a quantity, which is converted."""
 
 TensorLike: TypeAlias = "tf.Tensor | ArrayLike"
 """What `tf.convert_to_tensor` takes."""
@@ -21,5 +26,5 @@ TensorLike: TypeAlias = "tf.Tensor | ArrayLike"
 Seed: TypeAlias = "int | TensorLike"
 """What `_seeds.stateless_seed` takes: an integer, or int32[2]."""
 
-Columns: TypeAlias = "Mapping[str, ArrayLike]"
+Columns: TypeAlias = "Mapping[str, np.ndarray]"
 """Statistics or conditions by name, arrays (n,)."""

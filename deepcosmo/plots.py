@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit, masked
-from deepcosmo._types import PathLike
+from deepcosmo._types import Columns, PathLike
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -79,7 +79,7 @@ def stamps(
     figure.savefig(path, dpi=120)
 
 
-def comparison(rows: Mapping[str, ArrayLike], path: PathLike, *, noise_std: float | None = None) -> None:
+def comparison(rows: Columns, path: PathLike, *, noise_std: float | None = None) -> None:
     """Writes labelled rows of stamps on one scale.
 
     Args:
@@ -107,7 +107,7 @@ def _edges(values, bins):
 
 
 def pairs(
-    columns: Mapping[str, ArrayLike], path: PathLike, *, units: Mapping[str, Any] | None = None, bins: int = 40
+    columns: Columns, path: PathLike, *, units: Mapping[str, Any] | None = None, bins: int = 40
 ) -> None:
     """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
 
@@ -197,7 +197,7 @@ def corner(
     samples: ArrayLike | Mapping[str, ArrayLike],
     path: PathLike | None = None,
     *,
-    truth: ArrayLike | None = None,
+    truth: Sequence[float] | np.ndarray | None = None,
     labels: Sequence[str] | None = None,
 ) -> Figure:
     """A corner plot of draws, by the package `corner`; returns the figure, and writes it to `path`.

@@ -9,7 +9,6 @@ import typing
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 __all__ = [
     "Growth",
@@ -43,7 +42,7 @@ def box(shape: Sequence[int], centre: Sequence[float], extent: float) -> tuple[s
     )
 
 
-def elliptical_radius(shape: tuple[int, int], centre: Sequence[float], covariance: ArrayLike) -> np.ndarray:
+def elliptical_radius(shape: tuple[int, int], centre: Sequence[float], covariance: np.ndarray) -> np.ndarray:
     """Radius of each pixel in units of the standard ellipse of the covariance, (h, w)."""
     y, x = pixels(shape)
     (a, b), (_, d) = np.linalg.inv(covariance).astype(np.float32)

@@ -79,10 +79,10 @@ def calibration(
     rng = np.random.default_rng(seed)
     scale = theta.std(0)
     points = theta[rng.permutation(len(theta))]  # another truth is a draw of the prior that knows nothing of this one
-    distances = [np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples)]
+    of_truth, of_samples = (np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples))
     density = None if log_prob is None else ranks(*log_prob, seed=int(rng.integers(2**31)))
     return Calibration(ranks=ranks(theta, samples, seed=int(rng.integers(2**31))),
-                       tarp=ranks(*distances, seed=int(rng.integers(2**31))), density=density)
+                       tarp=ranks(of_truth, of_samples, seed=int(rng.integers(2**31))), density=density)
 
 
 def _p_value(ranks):

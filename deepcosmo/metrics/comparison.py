@@ -7,7 +7,8 @@ failed measurement and is left out; the entry `flag` is ignored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -199,7 +200,7 @@ def conditional_bias(
     conditions: Columns,
     *,
     names: Sequence[str] | None = None,
-    bins: int | Mapping[str, Sequence[float]] = 5,
+    bins: int | dict[str, Any] = 5,
     paired: bool = True,
 ) -> list[ConditionalBias]:
     """Differences of means in bins of each condition.

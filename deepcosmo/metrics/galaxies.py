@@ -71,7 +71,7 @@ def generator_metrics(
                                   reference))
     metrics += [metric(f"Wasserstein distance, {name}", value) for name, value in distance.each.items()]
     names = [name for name in COMPARED if name not in ("m20", "asymmetry")]  # these two have no scale of their own
-    biases = comparison.conditional_bias(*measured, conditions, names=names)
+    biases = comparison.conditional_bias(measured[0], measured[1], conditions, names=names)
     worst = max(biases, key=lambda b: min(abs(b.mean.sigma) / 3, abs(_percent(b)) / 2))
     metrics.append(metric(
         f"bins of a condition off by > 3 sigma and > 2%, of {len(biases)}",

@@ -23,7 +23,7 @@ def map_errors(estimate: ArrayLike, truth: ArrayLike, mask: np.ndarray) -> tuple
     return float(np.sqrt(np.mean((estimate - truth) ** 2))), float(np.mean(estimate * truth) / norm) if norm else 0.0
 
 
-def thirds(values: ArrayLike) -> np.ndarray:
+def thirds(values: np.ndarray) -> np.ndarray:
     """Which third of the values (n,) each belongs to: 0, 1, 2, from the smallest to the largest."""
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
 

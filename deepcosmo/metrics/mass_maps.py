@@ -208,7 +208,7 @@ def mass_map_metrics(
     return found + [metric(*figure) for figure in calibration.figures()]
 
 
-def sample_metrics(samples: ArrayLike, maps: np.ndarray, simulations: ArrayLike, *, split: str) -> list[Metric]:
+def sample_metrics(samples: np.ndarray, maps: np.ndarray, simulations: ArrayLike, *, split: str) -> list[Metric]:
     """Unconditional samples against maps of simulations: power, moments, tails of the distribution, and peaks.
 
     Args:

@@ -9,6 +9,7 @@ derivatives are analytic.
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import galsim
 import numpy as np
@@ -102,7 +103,7 @@ def fit(
 
     profile = _Profile(image.shape, psf)
     data = whiten(image)
-    best = None
+    best: Any = None
     for start in _starts(image, psf, profile, starts):
         unit = whiten(profile.draw(start)[0])
         start[0] = max((unit @ data) / (unit @ unit), 1e-3 * noise_std)

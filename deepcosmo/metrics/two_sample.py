@@ -251,7 +251,7 @@ def compared(
                             probabilities=probabilities, mmd=float(found[0]), mmd_mixed=found[1:])  # fmt: skip
 
 
-def _matrices(reference, samples):
+def _matrices(reference: ArrayLike, samples: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both in units of the mean and scatter of the reference."""
     reference, samples = np.asarray(reference, float), np.asarray(samples, float)
     if reference.ndim != 2 or samples.ndim != 2 or reference.shape[1] != samples.shape[1]:

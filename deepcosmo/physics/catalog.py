@@ -15,12 +15,13 @@ import dataclasses
 import numbers
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import UNITS, in_unit, masked
+from deepcosmo._types import Number
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -33,7 +34,7 @@ LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
 MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory
 
 
-def complete(**columns: ArrayLike) -> dict[str, np.ndarray]:
+def complete(**columns: Any) -> dict[str, np.ndarray]:
     """Galaxies that nothing is missing of: columns of a catalogue without the rows where one of them is masked.
 
     Args:
@@ -70,7 +71,7 @@ def complete(**columns: ArrayLike) -> dict[str, np.ndarray]:
     return columns
 
 
-def impossible(shear: np.ndarray, noise_std: ArrayLike) -> np.ndarray:
+def impossible(shear: np.ndarray, noise_std: np.ndarray | float) -> np.ndarray:
     """Where a component of shear is beyond 1 by more than ten times its noise: -999 and the like, not measurements."""
     return np.abs(shear) > 1 + 10 * noise_std
 
@@ -111,7 +112,7 @@ class SkyGrid:
             raise ValueError(f"projection must be one of {', '.join(PROJECTIONS)}; got {self.projection!r}")
 
     @classmethod
-    def around(cls, ra: ArrayLike, dec: ArrayLike, *, pixel_scale: ArrayLike, projection: str = "tangent") -> SkyGrid:
+    def around(cls, ra: ArrayLike, dec: ArrayLike, *, pixel_scale: Number, projection: str = "tangent") -> SkyGrid:
         """The smallest grid around the middle of a field that holds all its galaxies; it may lie across RA = 0.
 
         Args:

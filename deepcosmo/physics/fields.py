@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from deepcosmo._types import TensorLike
+from deepcosmo._types import Number, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 
 __all__ = ["LognormalField", "gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
@@ -155,7 +155,7 @@ def _white(c_ell, shape, seed):
 
 
 def gaussian_maps(
-    c_ell: TensorLike, ell: ArrayLike, *, shape: Sequence[int], pixel_scale: ArrayLike, seed: TensorLike
+    c_ell: TensorLike, ell: ArrayLike, *, shape: Sequence[int], pixel_scale: Number, seed: TensorLike
 ) -> tf.Tensor:
     """Gaussian convergence maps.
 
@@ -180,7 +180,7 @@ def lognormal_maps(
     shift: TensorLike,
     *,
     shape: Sequence[int],
-    pixel_scale: ArrayLike,
+    pixel_scale: Number,
     seed: TensorLike,
 ) -> tf.Tensor:
     """Log-normal convergence maps (Hilbert et al. 2011, arXiv:1105.3980): kappa + shift is log-normal.
@@ -199,7 +199,7 @@ def lognormal_maps(
 
 
 def lognormal_from_white(
-    white: tf.Tensor, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, pixel_scale: ArrayLike
+    white: tf.Tensor, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, pixel_scale: Number
 ) -> tf.Tensor:
     """As `lognormal_maps`, from white noise (..., bins, rows, columns): differentiable in it and in all else.
 
@@ -230,7 +230,7 @@ class LognormalField:
 
     @classmethod
     def of(
-        cls, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, shape: Sequence[int], pixel_scale: ArrayLike
+        cls, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, shape: Sequence[int], pixel_scale: Number
     ) -> LognormalField:
         """The field with the spectra and shifts of `lognormal_maps`."""
         (c_ell, ell), pixel_scale = _spectra(c_ell, ell), _arcmin(pixel_scale)
@@ -264,7 +264,7 @@ class LognormalField:
         return self.root * (self.shift[..., :, None, None, None] * np.degrees(60) / self.pixel_scale)
 
 
-def measured_power(maps: TensorLike, *, pixel_scale: ArrayLike, edges: ArrayLike) -> tuple[np.ndarray, tf.Tensor]:
+def measured_power(maps: TensorLike, *, pixel_scale: Number, edges: ArrayLike) -> tuple[np.ndarray, tf.Tensor]:
     """Angular power spectra of maps in bins of ell.
 
     Args:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit
-from deepcosmo._types import TensorLike
+from deepcosmo._types import Number, TensorLike
 
 if TYPE_CHECKING:
     import galsim
@@ -120,7 +120,7 @@ def sample_noise(
     return noise_std[..., tf.newaxis, tf.newaxis] * noise
 
 
-def to_galsim(image: ArrayLike, pixel_scale: ArrayLike = PIXEL_SCALE, **kwargs: Any) -> galsim.InterpolatedImage:
+def to_galsim(image: ArrayLike, pixel_scale: Number = PIXEL_SCALE, **kwargs: Any) -> galsim.InterpolatedImage:
     """A stamp as a GalSim object, to be sheared, convolved and drawn elsewhere.
 
     The image is taken as it is: if it is convolved with a PSF, so is the object (`galsim.Deconvolve`

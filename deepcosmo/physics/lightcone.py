@@ -19,7 +19,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
-from deepcosmo._types import PathLike, Progress, Seed
+from deepcosmo._types import Number, PathLike, Progress, Seed
 from deepcosmo.physics import particle_mesh
 from deepcosmo.physics._arguments import as_numbers
 from deepcosmo.physics._projection import source_bins
@@ -71,7 +71,7 @@ def _distances(planes):
 def lens_planes(
     cosmology: Cosmology,
     *,
-    box: ArrayLike = 150.0,
+    box: Number = 150.0,
     particles: int = 128,
     max_redshift: float = 2.6,
     step: float = 0.012,
@@ -165,7 +165,7 @@ def convergence(
     n_z: ArrayLike | None = None,
     *,
     shape: Sequence[int],
-    pixel_scale: ArrayLike = PIXEL_SCALE,
+    pixel_scale: Number = PIXEL_SCALE,
     seed: Seed = 0,
     ray_traced: bool = False,
 ) -> tf.Tensor:

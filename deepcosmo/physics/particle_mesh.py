@@ -16,7 +16,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
-from deepcosmo._types import Seed, TensorLike
+from deepcosmo._types import Number, Seed, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 from deepcosmo.physics.cosmology import growth, growth_rate, hubble_rate, linear_power
 from deepcosmo.physics.universe import Cosmology
@@ -171,7 +171,7 @@ def evolve(
     cosmology: Cosmology,
     redshifts: ArrayLike,
     *,
-    box: ArrayLike,
+    box: Number,
     particles: int,
     mesh: int | None = None,
     step: float = 0.04,

@@ -8,6 +8,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from deepcosmo._types import PathLike
 from deepcosmo.zoo import store
@@ -132,7 +133,7 @@ def load_recipe(name_or_path: PathLike, *, dataset: str | None = None) -> Recipe
         ValueError: the file cannot be imported, or defines no `RECIPE`, or none for `dataset`.
     """
     file = find_recipe(name_or_path)
-    spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
+    spec: Any = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where TensorFlow looks up what a function's globals are
     try:

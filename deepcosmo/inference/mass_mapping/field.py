@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from deepcosmo import skymaps
 from deepcosmo._quantities import in_unit, masked
-from deepcosmo._types import PathLike
+from deepcosmo._types import Number, PathLike
 from deepcosmo.inference.mass_mapping.methods import MassMap, mass_map
 from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map, complete, impossible
 
@@ -35,7 +35,9 @@ class FieldMap(NamedTuple):
     def signal_to_noise(self) -> np.ndarray | None:
         """Mean over standard deviation (rows, columns), 0 where both are 0; None for methods without."""
         mean, std = self.result.mean, self.result.std
-        return None if std is None else np.divide(mean, std, out=np.zeros_like(mean), where=(mean != 0) | (std != 0))
+        if mean is None or std is None:
+            return None
+        return np.divide(mean, std, out=np.zeros_like(mean), where=(mean != 0) | (std != 0))
 
     def pictured(self) -> dict[str, np.ndarray]:
         """Maps to look at, title -> (rows, columns), NaN where nothing was observed but in samples."""
@@ -46,7 +48,7 @@ class FieldMap(NamedTuple):
         samples = [] if samples is None else samples[:8]
         return seen | {f"sample {i + 1}": sample for i, sample in enumerate(samples)}
 
-    def write(self, path: PathLike, header: Mapping[str, Any] | None = None) -> None:
+    def write(self, path: PathLike, header: dict[str, Any] | None = None) -> None:
         """Writes what there is of MEAN, STD, SNR, MAP and SAMPLES, and MASK, as FITS images with their WCS."""
         maps = {"mean": self.result.mean, "std": self.result.std, "snr": self.signal_to_noise, "map": self.result.map,
                 "samples": self.result.samples, "mask": self.data.mask}
@@ -59,7 +61,7 @@ def map_field(
     catalog: Mapping[str, ArrayLike | None],
     *,
     method: str = "posterior",
-    pixel_scale: ArrayLike = PIXEL_SCALE,
+    pixel_scale: Number = PIXEL_SCALE,
     grid: SkyGrid | None = None,
     signs: Sequence[int] = (1, 1),
     **options: Any,
@@ -114,7 +116,7 @@ def coincidence(
     *,
     sets: int = 1000,
     seed: int = 0,
-    radius: ArrayLike = 0.5,
+    radius: Number = 0.5,
 ) -> Coincidence:
     """How much convergence lies at positions, such as those of X-ray clusters, against sets of random positions.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit, masked
-from deepcosmo._types import Progress, Seed
+from deepcosmo._types import Number, Progress, Seed
 from deepcosmo.physics.catalog import impossible
 
 __all__ = ["METHODS", "MassMap", "mass_map"]
@@ -55,7 +55,7 @@ def mass_map(
     noise_std: ArrayLike,
     mask: ArrayLike | None = None,
     *,
-    pixel_scale: ArrayLike,
+    pixel_scale: Number,
     method: str,
     num_samples: int = 16,
     seed: Seed = 0,
