@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 __all__ = ["ordered_map"]
@@ -25,7 +25,7 @@ _START = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serv
 
 def ordered_map(
     function: Callable[..., Any], tasks: Iterable[Any], processes: int | None = None
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yields `function(task)` for every task, in order.
 
     Args:

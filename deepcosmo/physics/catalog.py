@@ -201,7 +201,7 @@ def catalog_to_map(
     weight: ArrayLike | None = None,
     *,
     grid: SkyGrid,
-    signs: Sequence[int] = (1, 1),
+    signs: Sequence[int] | np.ndarray = (1, 1),
 ) -> ShearMap:
     """Bins a shear catalogue: weighted mean shear of each pixel, with its noise.
 

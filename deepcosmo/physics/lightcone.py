@@ -12,7 +12,7 @@ declination, columns along right ascension.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,13 +44,13 @@ class LensPlanes(NamedTuple):
     redshifts: np.ndarray
     densities: list
 
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike | BinaryIO) -> None:
         """Into one .npz file."""
         densities = {f"density_{i:02d}": density for i, density in enumerate(self.densities)}
         np.savez(path, cosmology=np.array(self.cosmology), box=self.box, redshifts=self.redshifts, **densities)
 
     @classmethod
-    def load(cls, path: PathLike) -> LensPlanes:
+    def load(cls, path: PathLike | BinaryIO) -> LensPlanes:
         """From the file that `save` wrote."""
         with np.load(path) as file:
             names = sorted(name for name in file if name.startswith("density_"))
