@@ -45,14 +45,18 @@ def save(model: keras.Model, directory: PathLike) -> Path:
     if "serving_default" not in endpoints:
         raise ValueError(f"{type(model).__name__} has no 'serving_default', only {', '.join(endpoints)}")
     # As keras.export.ExportArchive does, whose variables, however, come in another order in every process.
-    module, signatures = tf.Module(), {}
+    module, signatures, traced = tf.Module(), {}, {}
     module.weights = [variable.value for variable in model.variables]
     for name, (function, signature) in endpoints.items():
         if not all(spec.name for spec in signature):
             raise ValueError(f"endpoint {name!r} of {type(model).__name__} has an argument without a name")
-        traced = tf.function(_positional(function, signature), input_signature=signature, autograph=False)
-        setattr(module, name, traced)
-        signatures[name] = traced.get_concrete_function()
+        key = function, tuple(signature)
+        if key not in traced:  # what is known by two names is one function
+            graph = tf.function(_positional(function, signature), input_signature=signature, autograph=False)
+            traced[key] = graph.get_concrete_function()
+        # a concrete function: one that may be traced again is, by `save`, and written twice
+        setattr(module, name, traced[key])
+        signatures[name] = traced[key]
     tf.saved_model.save(module, str(directory), signatures=signatures)
     return directory
 

@@ -42,7 +42,7 @@ def one_map(path, model, survey, stored, labels):
 
 def calibrated(path, model, batches, labels):
     found, theta = (np.concatenate(v) for v in zip(*batches.batch(256).as_numpy_iterator(), strict=True))
-    calibration_of_summaries(model, theta, in_batches(model.compress, found), seed=SEED)[0].plot(path, labels=labels)
+    calibration_of_summaries(model, theta, in_batches(model.encode, found), seed=SEED)[0].plot(path, labels=labels)
 
 
 def main():
@@ -52,7 +52,7 @@ def main():
     model, entry = zoo.load(name), zoo.info(name)
     recipe = sys.modules[load_recipe(name).evaluate.__module__]
     labels = [SYMBOLS[parameter] for parameter in recipe.SURVEY.parameters]
-    batches = TESTED[name](recipe, model.compressor.pilot)
+    batches = TESTED[name](recipe, model.encodeor.pilot)
     calibrated(entry.directory / "calibration.png", model, batches, labels)
     one_map(entry.directory / "posterior.png", model, recipe.SURVEY, recipe.EXPLICIT, labels)
     publishing.write(entry)

@@ -13,7 +13,7 @@ import pytest
 from conftest import CHECKOUT, TESTS, python
 
 TOP_LEVEL = {"setup.cfg", "setup.py", "deepcosmo", "zoo", "tfds_builders", "tests", "export", "README.md"}
-SMALL_FILES = {"LICENSE", "CITATION.cff", "ruff.toml"}
+SMALL_FILES = {"CHANGELOG.md", "CITATION.cff", "LICENSE", "ruff.toml"}
 
 
 @pytest.fixture(scope="module")

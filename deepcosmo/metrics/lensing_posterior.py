@@ -67,9 +67,9 @@ def calibration_of_summaries(
 ) -> tuple[Calibration, np.ndarray]:
     """The `Calibration` of a `MapPosterior` on summaries (m, n) of maps and their parameters (m, dim), and the
     log-densities of these (m,)."""
-    samples = model.sample_of_summaries(_DRAWS, summaries, seed=seed).numpy()
-    truth = model.log_prob_of_summaries(theta, summaries).numpy()
-    drawn = np.stack([model.log_prob_of_summaries(draw, summaries).numpy() for draw in samples])
+    samples = model.sample_of_features(_DRAWS, summaries, seed=seed).numpy()
+    truth = model.log_prob_of_features(theta, summaries).numpy()
+    drawn = np.stack([model.log_prob_of_features(draw, summaries).numpy() for draw in samples])
     return calibration(theta, samples, log_prob=(truth, drawn), seed=seed), truth
 
 
@@ -145,16 +145,16 @@ def lensing_posterior_metrics(
     theta, summaries = [], []
     for maps, true in progress(batches):
         theta.append(np.asarray(true))
-        summaries.append(model.compress(maps).numpy())
+        summaries.append(model.encode(maps).numpy())
     theta, summaries = np.concatenate(theta), np.concatenate(summaries)
     found, truth = calibration_of_summaries(model, theta, summaries, seed=seed)
     p_values, covered = found.p_values(), found.coverage([0.68, 0.95])
 
     fiducial = fiducial_maps(survey, _FIDUCIAL, seed)
-    turned = [in_batches(model.compress, turns(maps)) for maps in fiducial[:16]]
-    posteriors = [model.sample_of_summaries(4000, s, seed=seed).numpy() for s in turned]
+    turned = [in_batches(model.encode, turns(maps)) for maps in fiducial[:16]]
+    posteriors = [model.sample_of_features(4000, s, seed=seed).numpy() for s in turned]
     moved = np.array([np.abs(p.mean(0) - p.mean((0, 1))).max(0) / p.std((0, 1)) for p in posteriors])
-    draws = model.sample_of_summaries(4000, in_batches(model.compress, fiducial), seed=seed).numpy()
+    draws = model.sample_of_features(4000, in_batches(model.encode, fiducial), seed=seed).numpy()
     widths = {name: draws[..., i].std(0) for i, name in enumerate(survey.parameters)}
     widths["S_8"] = _s_8(survey, draws).std(0)
 

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from numpy.typing import ArrayLike
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
-from deepcosmo._types import Progress, Seed
+from deepcosmo._types import Progress
 from deepcosmo.inference import MassMap, mass_map
 from deepcosmo.metrics import maps as statistics
 from deepcosmo.metrics.metric import Metric
@@ -25,7 +25,7 @@ from deepcosmo.physics.catalog import PIXEL_SCALE
 __all__ = ["clustered", "cosmos_windows", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
 
 Pair: TypeAlias = dict[str, Any]
-Estimator: TypeAlias = "Callable[[Pair, Seed], MassMap]"
+Estimator: TypeAlias = Callable[..., MassMap]
 
 BLOCK = 32  # pixels, 9.4': TARP compares means over such blocks, of which data tell something
 PEAKS = (0.01, 0.02, 0.035, 0.5)  # bins of the convergence of peaks, smoothed by 1'

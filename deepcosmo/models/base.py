@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from deepcosmo.models._precision import SinglePrecision
+
 __all__ = ["ProbabilisticModel", "freeze"]
 
 
@@ -25,7 +27,7 @@ class _PerExampleMean(keras.losses.Loss):
         return y_pred
 
 
-class ProbabilisticModel(keras.Model):
+class ProbabilisticModel(SinglePrecision, keras.Model):
     """A Keras model that predicts a distribution over its target, in the target's physical units.
 
     A subclass defines `call`, which returns tensors, and two methods built on it:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from deepcosmo._constants import shared
 from deepcosmo._types import Number, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 
@@ -66,15 +67,22 @@ def on_modes(c_ell: tf.Tensor, ell: ArrayLike, shape: Sequence[int], pixel_scale
 
 def _on_quadrant(c_ell, ell, shape, pixel_scale):
     """C(ell) at the modes of one quadrant, (..., rows // 2 + 1, columns // 2 + 1); 0 for the mean."""
-    ell = np.asarray(ell, float)
+    ell = tuple(map(float, ell))
+    left, right, per_mode = _between(ell, tuple(shape), float(pixel_scale), c_ell.dtype)
+    scaled = c_ell * tf.cast(np.square(ell), c_ell.dtype)
+    power = (1.0 - right) * tf.gather(scaled, left, axis=-1) + right * tf.gather(scaled, left + 1, axis=-1)
+    return power * per_mode
+
+
+@functools.lru_cache(maxsize=4)
+def _between(ell, shape, pixel_scale, dtype):
+    """Where the modes of a quadrant lie among multipoles: the number of the one below, the share of the one above, and
+    1 / ell^2, which is 0 for the mean."""
     exact = multipoles(shape, pixel_scale)[: shape[0] // 2 + 1]
     modes = np.clip(exact, ell[0], ell[-1])
     place = np.interp(np.log(modes), np.log(ell), np.arange(len(ell)))
     left = np.minimum(place.astype(int), len(ell) - 2)
-    right = tf.cast(place - left, c_ell.dtype)
-    scaled = c_ell * tf.cast(ell**2, c_ell.dtype)
-    power = (1.0 - right) * tf.gather(scaled, left, axis=-1) + right * tf.gather(scaled, left + 1, axis=-1)
-    return power * tf.cast(np.where(exact > 0, 1.0, 0.0) / modes**2, c_ell.dtype)
+    return shared(left), shared(place - left, dtype), shared(np.where(exact > 0, 1.0, 0.0) / modes**2, dtype)
 
 
 def _unfolded(quadrant, rows):
@@ -82,10 +90,11 @@ def _unfolded(quadrant, rows):
     return tf.concat([quadrant, tf.reverse(quadrant[..., 1 : (rows + 1) // 2, :], [-2])], -2)
 
 
+@functools.lru_cache(maxsize=4)
 def _cosines(n, dtype):
     """The transform of symmetric arrays of length n, by their first n // 2 + 1 values: a matrix."""
     k = np.arange(n // 2 + 1)
-    return tf.constant(multiplicity(n) * np.cos(2 * np.pi * np.outer(k, k) / n), dtype)
+    return shared(multiplicity(n) * np.cos(2 * np.pi * np.outer(k, k) / n), dtype)
 
 
 def _transformed(quadrant, shape):

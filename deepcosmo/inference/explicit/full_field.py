@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 from deepcosmo._seeds import stateless_seed
 from deepcosmo._types import PathLike, Seed
 from deepcosmo.inference.explicit.split_hmc import SplitHMC
-from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.physics import fields
 from deepcosmo.physics.lensing_survey import LensingSurvey
 
@@ -69,7 +69,7 @@ class FullField:
     Args:
         survey: `LensingSurvey`.
         maps: what it saw, (rows, columns, bins).
-        prior: of the parameters, a `tfd.Distribution` of vectors; by default that of the survey.
+        prior: of the parameters, any that `Support` takes; by default that of the survey.
         start: parameters (n,) at which chains start; by default the fiducial ones.
     """
 
@@ -90,12 +90,12 @@ class FullField:
         self._modes = tf.signal.rfft2d(self.maps)
         count = fields.multiplicity(survey.pixels)
         self._multiplicity, self._quadrant = (count / survey.pixels**2).astype("float32"), np.outer(count, count)
-        self.prior = prior or survey.prior()
-        self.bijector = unconstraining(self.prior)
+        self.support = Support(survey.prior() if prior is None else prior)
+        self.bijector = self.support.bijector
         self.start = np.asarray(survey.fiducial if start is None else start, "float32")
         self.dim = len(survey.parameters)
         # beyond all that the prior allows, where trajectories that diverge must not end in NaN
-        z = self.bijector.inverse(self.prior.sample(2000, seed=[0, 0])).numpy()
+        z = self.support.unconstrained(self.support.prior.sample(2000, seed=[0, 0]))
         self.scale = z.std(0)
         self._reach = z.mean(0) - 12 * self.scale, z.mean(0) + 12 * self.scale
         self._trajectory = tf.function(self._trajectory, autograph=False, jit_compile=True)
@@ -123,14 +123,13 @@ class FullField:
         """ln p(theta(z), white noise of u, maps) (chains,) up to a constant, as a density of unconstrained parameters z
         (chains, n) and coordinates u of the field (chains, bins, rows, columns)."""
         inside = tf.clip_by_value(tf.where(tf.math.is_nan(z), 0.0, z), *self._reach)
-        theta = self.bijector.forward(inside)
-        field = self.survey.field(theta)
+        field = self.survey.field(tf.cast(self.support.parameters(inside), tf.float32))
         white, change = self.white(field, u)
-        change += self.bijector.forward_log_det_jacobian(inside, event_ndims=1)
+        change += self.support.log_slope(inside)
         chi2 = tf.reduce_sum(tf.square(field.from_modes(white) / self.survey.noise_std - self.maps), [-3, -2, -1])
         square = tf.square(tf.math.real(white)) + tf.square(tf.math.imag(white))
         chi2 += tf.reduce_sum(self._multiplicity * square, [-3, -2, -1])
-        total = self.prior.log_prob(theta) + change - 0.5 * chi2
+        total = self.support.log_prior(inside) + change - 0.5 * chi2
         return tf.where(tf.math.is_finite(total) & tf.reduce_all(z == inside, -1), total, -np.inf)
 
     def _trajectory(self, v, u, mean, factor, step_size, steps, seed):
@@ -178,7 +177,7 @@ class FullField:
                     run.save(Path(checkpoint))
                 bar.update()
                 bar.set_postfix(step=f"{np.exp(run.log_step):.3f}", acceptance=f"{acceptance:.2f}")
-        theta = self.bijector.forward(tf.constant(run.z[warmup:], tf.float32)).numpy()
+        theta = self.support.parameters(run.z[warmup:]).numpy()
         acceptance = float(np.mean(run.accepted[warmup:]))
         return Chains(theta=theta, acceptance=acceptance, step_size=float(np.exp(run.log_step)))
 
@@ -193,7 +192,7 @@ class _Run:
         scale = 0.2 * sampler.scale if scale is None else scale
         known = np.ndim(scale) == 2
         self._rescaled = () if known else (warmup // 4, warmup // 2, 3 * warmup // 4)
-        self.mean = sampler.bijector.inverse(sampler.start).numpy()
+        self.mean = sampler.support.unconstrained(sampler.start[None])[0]
         self.factor = (np.linalg.cholesky(scale) if known else np.diag(scale)).astype("float32")
         to_v, to_u = tf.unstack(tf.random.split(tf.random.fold_in(seed, -1), 2))
         self.v = tf.random.stateless_normal([chains, sampler.dim], to_v)

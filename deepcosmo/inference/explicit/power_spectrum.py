@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 import tqdm
 
 from deepcosmo._types import TensorLike
-from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.physics import fields
 from deepcosmo.physics.lensing_survey import LensingSurvey
 
@@ -31,7 +31,7 @@ class PowerSpectrum:
 
     Args:
         survey: `LensingSurvey`.
-        prior: a `tfd.Distribution` of parameter vectors; by default that of the survey.
+        prior: of the parameters, any that `Support` takes; by default that of the survey.
         bands: of multipoles, equal in their logarithm, from 1.5 cycles per map to the Nyquist frequency; those without
             a mode of the maps become part of the next.
         simulations: that the covariance is estimated from.
@@ -56,8 +56,8 @@ class PowerSpectrum:
         pairs = survey.bins * (survey.bins + 1) // 2 * (len(self.edges) - 1)
         if simulations < 2 * pairs:
             raise ValueError(f"a covariance of {pairs} numbers needs {2 * pairs} simulations; got {simulations}")
-        self.survey, self.prior, self.progress = survey, prior or survey.prior(), progress
-        self.bijector = unconstraining(self.prior)
+        self.survey, self.progress = survey, progress
+        self.support = Support(survey.prior() if prior is None else prior)
         self._lower = np.tril_indices(survey.bins)
         # from spectra at the survey's multipoles to their means over bands
         self._matrix = fields.band_matrix(survey.multipoles(), survey.shape[:2], survey.pixel_scale, self.edges)
@@ -97,9 +97,8 @@ class PowerSpectrum:
         return np.where(np.isfinite(value), value, -np.inf)
 
     def _log_posterior(self, z, data):
-        theta = self.bijector.forward(tf.constant(z, tf.float32))
-        prior = self.prior.log_prob(theta) + self.bijector.forward_log_det_jacobian(tf.constant(z, tf.float32), 1)
-        return np.asarray(prior, float) + self.log_likelihood(theta.numpy(), data)
+        prior = self.support.log_prior(z) + self.support.log_slope(z)
+        return np.asarray(prior, float) + self.log_likelihood(self.support.parameters(z).numpy(), data)
 
     def sample(self, n: int, maps: TensorLike, *, seed: int) -> np.ndarray:
         """Draws (n, dim) of the posterior given maps (rows, columns, bins).
@@ -123,16 +122,17 @@ class PowerSpectrum:
         if 1 / np.sum(weight**2) < 200:
             raise RuntimeError(f"only {1 / np.sum(weight**2):.0f} effective samples of {_PROPOSALS} proposals")
         chosen = z[rng.choice(len(z), n, p=weight)]
-        return self.bijector.forward(tf.constant(chosen, tf.float32)).numpy()
+        return self.support.parameters(chosen).numpy()
 
     def _best_fit(self, data):
         """Mean and covariance (dim,), (dim, dim) of a normal approximation, in unconstrained parameters."""
-        draws = self.bijector.inverse(self.prior.sample(2000, seed=[0, 0])).numpy().astype(float)
+        draws = self.support.unconstrained(self.support.prior.sample(2000, seed=[0, 0])).astype(float)
         prior_mean, prior = draws.mean(0), np.linalg.inv(np.atleast_2d(np.cov(draws.T)))
-        z, step = self.bijector.inverse(tf.constant(self.survey.fiducial)).numpy().astype(float), 0.02 * draws.std(0)
+        z = self.support.unconstrained(np.asarray(self.survey.fiducial)[None])[0].astype(float)
+        step = 0.02 * draws.std(0)
         for _ in range(4):  # Gauss-Newton, with central differences
             around = np.concatenate([[z], z + np.diag(step), z - np.diag(step)])
-            theta = self.bijector.forward(tf.constant(around, tf.float32)).numpy()
+            theta = self.support.parameters(around).numpy()
             expected = self.expected(theta)
             up, down = np.split(expected[1:], 2)
             slope = (up - down) / (2 * step[:, None])

@@ -4,10 +4,8 @@
     estimator = NLE(prior, compressor=compress).fit(theta, x)
 """
 
-import numpy as np
-
 from deepcosmo.inference.sbi import simulations
-from deepcosmo.inference.sbi.support import unconstrained, unconstraining
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.densities.compressor import Compressor, PointEstimate
 from deepcosmo.models.densities.prepared import PreparedDensity
@@ -55,14 +53,16 @@ def train_compressor(network, theta, x, prior, *, loss="vmim", seed=0, invalid="
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
     settings = Training(**settings)
-    theta, x, *_ = simulations.checked(theta, x, prior, invalid)
-    simulations.warn_if_not_of(prior, theta)
+    support = Support(prior)
+    given = simulations.checked(theta, x, support, invalid)
+    simulations.warn_if_not_of(support.prior, given["theta"])
     cls, arguments = LOSSES[loss]
-    gaps = bool(np.isnan(x).any())
-    y = unconstrained(unconstraining(prior), theta) if loss == "vmim" else theta
+    form = simulations.Form.of(given["x"]).without_offset()
+    x = form.centred(given["x"])
+    y = support.unconstrained(given["theta"]) if loss == "vmim" else given["theta"].astype("float32")
 
     def make():
-        return cls(dim=theta.shape[1], x_shape=x.shape[1:], compressor=copied(network), gaps=gaps, **arguments)
+        return cls(dim=support.dim, x_shape=form.shape, compressor=copied(network), gaps=form.gaps, **arguments)
 
     density, _ = trained(make, x, y, settings=settings, seed=seed)
     return Compressor(density=density, means=loss != "vmim")

@@ -1,18 +1,18 @@
 """Several estimators as one: what one network has missed, others have seen."""
 
 import numpy as np
-import tensorflow as tf
 
-from deepcosmo._seeds import stateless_seed
-from deepcosmo.inference.sbi.estimators import NPE
+from deepcosmo.inference.sbi.estimators import METHODS, NPE
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
-from deepcosmo.models.densities.committee import log_mean
+from deepcosmo.inference.sbi.saving import Saved, save
+from deepcosmo.models._precision import SinglePrecision
+from deepcosmo.models.densities.committee import log_mean, mixed
 
 __all__ = ["Ensemble"]
 
 
-class Ensemble:
+class Ensemble(SinglePrecision):
     """The mean of the densities of estimators of one kind (Lakshminarayanan et al. 2017, arXiv:1612.01474).
 
         posterior = Ensemble([NPE(prior) for _ in range(5)]).fit(theta, x).posterior(x_observed)
@@ -39,39 +39,38 @@ class Ensemble:
 
     def save(self, path):
         """Writes the trained members to one file, for `sbi.load(path, prior)`."""
-        from deepcosmo.inference.sbi import saving
+        save(self, path)
 
-        saving.save(self, path)
+    def state(self):
+        """All that `sbi.save` writes."""
+        return Saved(kind="Ensemble", members=[member.state() for member in self.members])
+
+    @classmethod
+    def of_state(cls, saved, prior):
+        """The ensemble that `state` was taken of."""
+        return cls([METHODS[member.kind].of_state(member, prior) for member in saved.members])
 
     def posterior(self, x):
         """The posterior given the observation x."""
         if isinstance(self.members[0], NPE):
             return MixedPosterior([member.posterior(x) for member in self.members])
-        return SampledPosterior(self._chains(), [member._data(member._observed(x)) for member in self.members])
+        return SampledPosterior(self._chains(), [member.observed(x) for member in self.members])
 
     def sample(self, n, x, *, seed):
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
-        if not isinstance(self.members[0], NPE):
-            data = [member._data(member._several(x)) for member in self.members]
-            return self._chains().sample_many(n, data, seed=seed)
-        seeds = tf.random.split(stateless_seed(seed), len(self.members) + 1)
-        chosen = tf.random.stateless_uniform([n], seeds[0], maxval=len(self.members), dtype=tf.int32).numpy()
-        draws = np.empty((n, len(x), self.members[0].dim), "float32")
-        for k, member in enumerate(self.members):
-            draws[chosen == k] = member.sample(int(np.sum(chosen == k)), x, seed=seeds[k + 1])
-        return draws
+        if isinstance(self.members[0], NPE):
+            return _mixed(self.members, n, x, seed=seed)
+        return self._chains().sample_many(n, [member.several(x) for member in self.members], seed=seed)
 
     def _chains(self):
         """The sampler of the mean of the likelihoods, compiled once for all observations."""
         if self._sampler is None:
-            networks = [member.network for member in self.members]
-            first = self.members[0]
+            functions = [member.log_likelihood() for member in self.members]
 
             def log_likelihood(theta, data):
-                pairs = zip(networks, data, strict=True)
-                return log_mean([first._log_likelihood(network, theta, own) for network, own in pairs])
+                return log_mean([function(theta, own) for function, own in zip(functions, data, strict=True)])
 
-            self._sampler = Sampler(first.prior, first.bijector, log_likelihood)
+            self._sampler = Sampler(self.members[0].support, log_likelihood)
         return self._sampler
 
 
@@ -79,16 +78,16 @@ class MixedPosterior(Posterior):
     """Mean of the densities of normalised posteriors."""
 
     def __init__(self, parts):
-        super().__init__(parts[0].prior, parts[0].bijector)
+        super().__init__(parts[0].support)
         self.parts = parts
 
     def sample(self, n, *, seed):
-        seeds = tf.random.split(stateless_seed(seed), len(self.parts) + 1)
-        chosen = tf.random.stateless_uniform([n], seeds[0], maxval=len(self.parts), dtype=tf.int32).numpy()
-        draws = np.empty((n, self.dim), "float32")
-        for k, part in enumerate(self.parts):
-            draws[chosen == k] = part.sample(int(np.sum(chosen == k)), seed=seeds[k + 1])
-        return draws
+        return _mixed(self.parts, n, seed=seed)
 
     def _log_prob(self, z):
         return log_mean([part._log_prob(z) for part in self.parts])
+
+
+def _mixed(members, *arguments, seed):
+    """Draws of the mean of the densities of what has a method `sample`."""
+    return mixed([lambda own, member=member: member.sample(*arguments, seed=own) for member in members], seed).numpy()

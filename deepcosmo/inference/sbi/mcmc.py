@@ -43,24 +43,22 @@ class Sampler:
     rows cost no compilation.
 
     Args:
-        prior: distribution of the parameters (dim,).
-        bijector: from unconstrained vectors, where chains live, onto its support.
+        support: `Support` of the prior; chains live in its real vectors.
         log_likelihood: function of parameters (n, dim) and data (n, ...), tensors or a structure of them: nats (n,).
     """
 
-    def __init__(self, prior, bijector, log_likelihood):
-        self.prior, self.bijector, self._of_rows = prior, bijector, log_likelihood
+    def __init__(self, support, log_likelihood):
+        self.support, self._of_rows = support, log_likelihood
         self._run = tf.function(self._chains, autograph=False)
 
     def log_prior(self, z):
         """ln of the density of unconstrained vectors z (..., dim)."""
-        change = self.bijector.forward_log_det_jacobian(z, event_ndims=1)
-        return self.prior.log_prob(self.bijector.forward(z)) + change
+        return self.support.log_prior(z) + self.support.log_slope(z)
 
     def log_likelihood(self, z, data):
         """ln p(x_j | theta(z_ij)) (n, m), for unconstrained vectors z (n, m, dim) and data (m, ...)."""
         n, m, dim = tf.unstack(tf.shape(z))
-        theta = self.bijector.forward(tf.reshape(z, [-1, z.shape[-1]]))
+        theta = self.support.parameters(tf.reshape(z, [-1, z.shape[-1]]))
         rows = tf.nest.map_structure(lambda v: tf.tile(v, tf.concat([[n], tf.ones_like(tf.shape(v)[1:])], 0)), data)
         return tf.reshape(self._of_rows(theta, rows), [n, m])
 
@@ -96,13 +94,13 @@ class Sampler:
         """Parameters (n, m, dim), R-hat (m, dim), effective sample sizes (m, dim), acceptance (m,) and stages."""
         m = tf.nest.flatten(data)[0].shape[0]
         to_start, to_run = tf.unstack(tf.random.split(seed, 2))
-        start = self.bijector.inverse(tf.reshape(self.prior.sample(chains * m, seed=to_start), [chains, m, -1]))
-        states, *found = self._run(start, data, to_run)
+        start = self.support.unconstrained(self.support.prior.sample(chains * m, seed=to_start))
+        states, *found = self._run(tf.reshape(start, [chains, m, -1]), data, to_run)
         pool = tf.reshape(states, [-1, *states.shape[2:]])
         rng = np.random.default_rng(to_run.numpy().view(np.uint32))
         # spread over chains and time; twice the same only where more are asked for than there are
-        order = np.concatenate([rng.permutation(len(pool)) for _ in range(-(-n // len(pool)))])[:n]
-        return self.bijector.forward(tf.gather(pool, order)).numpy(), *(value.numpy() for value in found)
+        order = np.concatenate([rng.permutation(len(pool)) for _ in range(max(1, -(-n // len(pool))))])[:n]
+        return self.support.parameters(tf.gather(pool, order)).numpy(), *(value.numpy() for value in found)
 
     def sample(self, n, data, *, seed):
         """Draws (n, dim) of the posterior given data (1, ...), and their `Diagnostics`. Warns if R-hat is above 1.2."""
@@ -115,6 +113,8 @@ class Sampler:
     def sample_many(self, n, data, *, seed):
         """Draws (n, m, dim) of the posteriors given data (m, ...). Warns if R-hat is above 1.2 for some."""
         m = tf.nest.flatten(data)[0].shape[0]
+        if not m:
+            return np.empty((n, 0, self.support.dim), self.support.dtype)
         theta, r_hat = [], []
         for i, own in zip(range(0, m, MANY), tf.random.split(stateless_seed(seed), -(-m // MANY)), strict=True):
             rows = np.minimum(np.arange(i, i + MANY), m - 1)  # always as many, for what is compiled

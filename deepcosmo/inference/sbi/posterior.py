@@ -6,25 +6,27 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from deepcosmo.inference.sbi.support import interior
+from deepcosmo.inference.sbi.simulations import floats
+from deepcosmo.models._precision import SinglePrecision
 
 __all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
 
 
-class Posterior(abc.ABC):
+class Posterior(SinglePrecision, abc.ABC):
     """Distribution of parameters (dim,) given one observation.
 
     Attributes:
-        prior: `tfd.Distribution` of the parameters.
+        support: `Support` of the prior of the parameters.
         dim: length of the parameter vector.
     """
 
-    def __init__(self, prior, bijector):
-        self.prior, self.bijector, self.dim = prior, bijector, int(prior.event_shape[0])
+    def __init__(self, support):
+        self.support, self.dim = support, support.dim
 
     @abc.abstractmethod
     def sample(self, n, *, seed):
-        """Draws (n, dim), float32; `seed` is an int or int32[2]. None lies outside of the prior."""
+        """Draws (n, dim), of the precision of `Support`; `seed` is an int or int32[2]. None lies outside of the prior.
+        """
 
     @abc.abstractmethod
     def _log_prob(self, z):
@@ -32,10 +34,10 @@ class Posterior(abc.ABC):
 
     def log_prob(self, theta):
         """ln p(theta | x) in nats (...), for theta (..., dim); -inf outside of the prior and on its bounds."""
-        theta = tf.convert_to_tensor(theta, tf.float32)
-        if theta.shape[-1] != self.dim:
-            raise ValueError(f"theta must have shape (..., {self.dim}); got {tuple(theta.shape)}")
-        inside, z = interior(self.prior, self.bijector, tf.reshape(theta, [-1, self.dim]))
+        theta = floats(theta)
+        if theta.shape[-1:] != (self.dim,):
+            raise ValueError(f"theta must have shape (..., {self.dim}); got {theta.shape}")
+        inside, z = self.support.interior(theta.reshape(-1, self.dim))
         return np.reshape(tf.where(inside, self._log_prob(z), -np.inf), theta.shape[:-1])
 
     def map(self, *, seed=0):
@@ -45,8 +47,9 @@ class Posterior(abc.ABC):
         value_and_gradient = tf.function(
             lambda z: tfp.math.value_and_gradient(lambda z: -self._log_prob(z[None])[0], z), autograph=False
         )
-        found = tfp.optimizer.lbfgs_minimize(value_and_gradient, self.bijector.inverse(start), max_iterations=100)
-        best = self.bijector.forward(found.position).numpy()
+        start_z = self.support.unconstrained(start[None])[0]
+        found = tfp.optimizer.lbfgs_minimize(value_and_gradient, start_z, max_iterations=100)
+        best = self.support.parameters(found.position).numpy()
         return best if self.log_prob(best) > self.log_prob(start) else start
 
     def corner(self, path=None, *, n=10_000, seed=0, truth=None, labels=None):
@@ -64,17 +67,15 @@ class Posterior(abc.ABC):
 class AmortizedPosterior(Posterior):
     """That of NPE: a density with exact draws, normalised."""
 
-    def __init__(self, prior, bijector, network, features):
-        super().__init__(prior, bijector)
+    def __init__(self, support, network, features):
+        super().__init__(support)
         self.network, self.features = network, features
 
     def sample(self, n, *, seed):
-        return self.bijector.forward(self.network.sample_of_features(n, self.features, seed=seed)).numpy()
+        return self.support.parameters(self.network.sample_of_features(n, self.features, seed=seed)).numpy()
 
     def _log_prob(self, z):
-        features = tf.broadcast_to(self.features, [tf.shape(z)[0], self.features.shape[0]])
-        change = self.bijector.forward_log_det_jacobian(z, event_ndims=1)
-        return self.network.log_prob_of_features(z, features) - change
+        return self.network.log_prob_of_features(z, self.features) - self.support.log_slope(z)
 
 
 class SampledPosterior(Posterior):
@@ -87,7 +88,7 @@ class SampledPosterior(Posterior):
     """
 
     def __init__(self, sampler, data):
-        super().__init__(sampler.prior, sampler.bijector)
+        super().__init__(sampler.support)
         self.sampler, self.data, self.diagnostics = sampler, data, None
 
     def sample(self, n, *, seed):
@@ -96,4 +97,4 @@ class SampledPosterior(Posterior):
 
     def _log_prob(self, z):
         log_likelihood = self.sampler.log_likelihood(z[:, None], self.data)[:, 0]
-        return log_likelihood + self.prior.log_prob(self.bijector.forward(z))
+        return log_likelihood + self.support.log_prior(z)

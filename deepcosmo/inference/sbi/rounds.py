@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo.inference.sbi.estimators import METHODS
+from deepcosmo.inference.sbi.simulations import floats
+from deepcosmo.inference.sbi.support import Support
 
 __all__ = ["sequential"]
 
@@ -27,7 +29,7 @@ def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_p
 
     Args:
         simulator: function (theta (n, dim), seed int32[2]) -> data (n, ...).
-        prior: `tfd.Distribution` of parameter vectors (dim,).
+        prior: `tfd.Distribution` of parameter vectors (dim,), or another that `Estimator` takes.
         x_obs: the observation, of the shape of one simulation.
         method: "NPE", "APT", "NLE" or "NRE".
         rounds, simulations_per_round: how often, and how many.
@@ -42,7 +44,7 @@ def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_p
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method!r}")
     if rounds < 1 or simulations_per_round < 20:
         raise ValueError(f"need rounds >= 1 and simulations_per_round >= 20; got {rounds} and {simulations_per_round}")
-    x_obs = np.asarray(x_obs, "float32")
+    x_obs, prior = floats(x_obs), Support(prior).prior
     if np.isinf(x_obs).any() or (np.isnan(x_obs).any() and (settings or {}).get("invalid") != "gaps"):
         raise ValueError('x_obs holds NaN or infinite values; NaN may mean "not measured" with '
                          'settings={"invalid": "gaps"}')
@@ -50,7 +52,7 @@ def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_p
     for i in range(rounds):
         to_draw, to_simulate = tf.unstack(tf.random.split(tf.random.fold_in(stateless_seed(seed), i), 2))
         theta.append(np.asarray(proposal.sample(simulations_per_round, seed=to_draw)))
-        x.append(np.asarray(simulator(theta[-1], to_simulate)))
+        x.append(floats(simulator(theta[-1], to_simulate)))
         if x_obs.shape not in (x[0].shape[1:], (1, *x[0].shape[1:])):
             raise ValueError(f"x_obs must have the shape {x[0].shape[1:]} of a simulation; got {x_obs.shape}")
         rows = np.concatenate(theta), np.concatenate(x)
@@ -82,8 +84,8 @@ class Truncated:
 
     def __init__(self, prior, posterior, *, seed):
         self.prior, self.posterior = prior, posterior
-        self.event_shape, self.batch_shape, self.name = prior.event_shape, prior.batch_shape, f"truncated_{prior.name}"
-        self.bijector = posterior.bijector
+        self.event_shape, self.batch_shape, self.dtype = prior.event_shape, prior.batch_shape, prior.dtype
+        self.name, self.bijector = f"truncated_{prior.name}", posterior.support.bijector
         self._threshold = np.quantile(posterior.log_prob(posterior.sample(10_000, seed=seed)), TRUNCATION)
 
     def experimental_default_event_space_bijector(self):
@@ -92,13 +94,13 @@ class Truncated:
     def contains(self, theta):
         """Whether parameters (..., dim) are inside (...)."""
         rows = tf.reshape(theta, [-1, theta.shape[-1]])
-        inside = self.posterior._log_prob(self.bijector.inverse(rows)) >= self._threshold
+        inside = self.posterior._log_prob(tf.cast(self.bijector.inverse(rows), tf.float32)) >= self._threshold
         inside = tf.reshape(inside, tf.shape(theta)[:-1])
         return inside & self.prior.contains(theta) if isinstance(self.prior, Truncated) else inside
 
     def log_prob(self, theta):
-        theta = tf.convert_to_tensor(theta, tf.float32)
-        return tf.where(self.contains(theta), self.prior.log_prob(theta), -np.inf)
+        theta = tf.cast(theta, self.dtype)
+        return tf.where(self.contains(theta), self.prior.log_prob(theta), tf.cast(-np.inf, self.dtype))
 
     def sample(self, n, *, seed):
         to_probe, to_propose, to_choose = tf.unstack(tf.random.split(stateless_seed(seed), 3))

@@ -1,4 +1,9 @@
-"""Training of small networks on simulations in memory: early stopping, best weights, one setting for all."""
+"""Training of small networks on simulations in memory: early stopping, best weights, one setting for all.
+
+The choice of weights, their averages and replicas are those of `deepcosmo.training`. What differs from its `train` is
+what a recipe says and an estimator cannot know: the validation loss decides how many epochs there are and how the
+learning rate falls. Arrays take the place of data sets, and minutes of training need no checkpoints.
+"""
 
 import dataclasses
 import math
@@ -120,8 +125,9 @@ def _batches(x, y, rows, size, seed=None):
     if seed is not None:
         index = index.shuffle(len(rows), seed=seed, reshuffle_each_iteration=True).repeat()
     index = index.batch(size, drop_remainder=seed is not None)
-    x, y = tf.constant(x), tf.constant(y)
-    return index.map(lambda i: (tf.gather(x, i), tf.gather(y, i)), deterministic=True).prefetch(8)
+    arrays = tf.nest.map_structure(tf.constant, (x, y))
+    of = lambda rows: tf.nest.map_structure(lambda v: tf.gather(v, rows), arrays)  # noqa: E731
+    return index.map(of, deterministic=True).prefetch(8)
 
 
 def train(model, x, y, *, settings, seed, jit_compile):
@@ -131,7 +137,7 @@ def train(model, x, y, *, settings, seed, jit_compile):
 
     Args:
         model: () -> the model, called under the strategy.
-        x, y: arrays of one length.
+        x, y: arrays of one length; y may be a dict of them.
         settings: `Training`.
         seed: int, of the weights, of the choice of the validation data and of the order.
         jit_compile: whether XLA compiles the step.

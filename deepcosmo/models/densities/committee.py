@@ -8,7 +8,7 @@ from keras import ops
 from deepcosmo._seeds import stateless_seed
 from deepcosmo.models.densities.conditional import ConditionalDensity
 
-__all__ = ["Committee", "log_mean"]
+__all__ = ["Committee", "log_mean", "mixed"]
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
@@ -52,11 +52,7 @@ class Committee(ConditionalDensity):
         return log_mean([member.log_prob(y, context) for member in self.members])
 
     def sample(self, n=(), context=None, *, seed):
-        seeds = tf.random.split(stateless_seed(seed), len(self.members) + 1)
-        each = zip(self.members, tf.unstack(seeds[1:]), strict=True)
-        draws = tf.stack([member.sample(n, context, seed=own) for member, own in each])
-        chosen = tf.random.stateless_uniform(tf.shape(draws)[1:-1], seeds[0], maxval=len(self.members), dtype=tf.int32)
-        return tf.einsum("k...d,...k->...d", draws, tf.one_hot(chosen, len(self.members)))
+        return mixed([lambda own, member=member: member.sample(n, context, seed=own) for member in self.members], seed)
 
     def get_config(self):
         config = super().get_config()
@@ -71,3 +67,11 @@ class Committee(ConditionalDensity):
 def log_mean(values):
     """ln of the mean of densities, from a list of their logarithms (...)."""
     return tf.reduce_logsumexp(tf.stack(values), 0) - np.log(len(values))
+
+
+def mixed(members, seed):
+    """Draws (..., dim) of the mean of densities, from functions that draw of each, given a seed int32[2]."""
+    seeds = tf.random.split(stateless_seed(seed), len(members) + 1)
+    draws = tf.stack([draw(own) for draw, own in zip(members, tf.unstack(seeds[1:]), strict=True)])
+    chosen = tf.random.stateless_uniform(tf.shape(draws)[1:-1], seeds[0], maxval=len(members), dtype=tf.int32)
+    return tf.reduce_sum(draws * tf.one_hot(chosen, len(members), axis=0, dtype=draws.dtype)[..., None], 0)

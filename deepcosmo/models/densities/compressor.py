@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.densities.prepared import PreparedDensity
 
@@ -31,7 +32,7 @@ class PointEstimate(PreparedDensity):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class Compressor(keras.Model):
+class Compressor(SinglePrecision, keras.Model):
     """Summaries (batch, n) of data x (batch, ...), by a density p(y | x) that is trained and stays as it is.
 
     Args:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.nn import monotonic
 from deepcosmo.nn.made import MADE
@@ -30,7 +31,7 @@ _CHUNK = 1024
 _CORES = os.cpu_count()
 
 
-class AutoregressiveTransform(keras.layers.Layer):
+class AutoregressiveTransform(SinglePrecision, keras.layers.Layer):
     """z_i = f(y_i; params(y_<i, context)): parallel in this direction, in the other one i after i."""
 
     def __init__(self, function, inverse, parameters, dim, **kwargs):
@@ -51,7 +52,7 @@ class AutoregressiveTransform(keras.layers.Layer):
         return self.network.solve(step, batch=ops.shape(z)[0], context=context)
 
 
-class CouplingTransform(keras.layers.Layer):
+class CouplingTransform(SinglePrecision, keras.layers.Layer):
     """Transforms the second half of the columns, with parameters that depend on the first half."""
 
     def __init__(self, function, inverse, parameters, dim, hidden, context_dim, activation, residual):
@@ -210,6 +211,8 @@ class Flow(ConditionalDensity):
         if features is not None:
             shape.insert(1, tf.shape(features)[:-1])
         z = tf.random.stateless_normal(tf.concat(shape, 0), seed)
+        if 0 in z.shape:  # TensorFlow cannot scatter into nothing
+            return z
         batch, flat = _flatten(z, features)
         data = self._compiled["data", flat[0].shape[0] > _CHUNK] if tf.executing_eagerly() else self._to_data
         return tf.reshape(data(*flat), tf.concat([batch, [self.dim]], 0))

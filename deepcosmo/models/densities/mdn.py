@@ -66,7 +66,7 @@ class MDN(ConditionalDensity):
         shape = tf.concat([tf.shape(features)[:-1], [self.components, sum(sizes)]], 0)
         logits, loc, log_scale, lower = tf.split(tf.reshape(self.network(features), shape), sizes, axis=-1)
         mean, scale = self.standardise_y.mean, self.standardise_y.scale
-        loc = mean + scale * (self.centres + loc)
+        loc = mean + scale * tf.add(self.centres, loc)  # Keras's addition fails for no rows
         # Between e^-7 and e^7: a component cannot collapse onto one example.
         width = ops.exp(log_scale / (1 + ops.abs(log_scale) / 7.0))
         if self._correlations:

@@ -5,12 +5,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from deepcosmo._seeds import stateless_seed
-from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.densities.conditional import ConditionalDensity
+from deepcosmo.models.densities.encoded import EncodedDensity
 from deepcosmo.models.densities.flows import MAF, NSF, MAFMoG, RealNVP
 from deepcosmo.models.densities.mdn import MDN
 from deepcosmo.nn.transforms.linear_fit import LinearFit
+from deepcosmo.nn.transforms.outliers import far_out
 from deepcosmo.nn.transforms.power import Power, tempered
 from deepcosmo.nn.transforms.standardise import Standardise
 
@@ -27,7 +27,7 @@ DENSITIES = {
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class PreparedDensity(ProbabilisticModel):
+class PreparedDensity(EncodedDensity):
     """p(y | x) of vectors y, given data x of any kind, in the units of both.
 
     Vectors x become features by a power transformation of each column, whose far tails count logarithmically. Other
@@ -53,24 +53,21 @@ class PreparedDensity(ProbabilisticModel):
         if density not in DENSITIES:
             raise ValueError(f"density must be one of {', '.join(DENSITIES)}; got {density!r}")
         self.x_shape, self.kind, self.gaps, self.transform_y = tuple(x_shape), density, gaps, transform_y
-        if compressor is None and len(self.x_shape) != 1:
+        self.of_vectors = compressor is None
+        if self.of_vectors and len(self.x_shape) != 1:
             raise ValueError(f"x of shape (n, {', '.join(map(str, self.x_shape))}) needs a compressor: a Keras model "
                              "that makes vectors of it")
-        self.dim, self.compressor, self.options = dim, compressor, dict(options or {})
-        self.scale_x = (Standardise if compressor else Power)(dim=self.x_shape[-1], name="scale_x")
-        self.scale_x.build()
-        if compressor:
-            shape = (*self.x_shape[:-1], self.x_shape[-1] * (2 if gaps else 1))
-            features = compressor.compute_output_shape((1, *shape))[-1]
-        else:
-            features = self.x_shape[0] * (2 if gaps else 1)
-        self.scale_y = None
-        if transform_y:
-            self.scale_y = Power(dim=dim, name="scale_y")
-            self.scale_y.build()
+        self.dim, self.options = dim, dict(options or {})
+        self.compressor = keras.layers.Identity() if self.of_vectors else compressor
+        self.scaling = (_Columns if self.of_vectors else _Channels)(self.x_shape[-1])
+        self.scale_x = self.scaling.layer
+        self.scale_y = (Power if transform_y else _AsItIs)(dim=dim, name="scale_y")
+        channels = self.x_shape[-1] * (2 if gaps else 1)
+        features = self.compressor.compute_output_shape((1, *self.x_shape[:-1], channels))[-1]
         # features of a compressor are unknown before it is trained
-        self.linear = LinearFit(dim=dim, features=0 if compressor else features, name="linear")
-        self.linear.build()
+        self.linear = LinearFit(dim=dim, features=features if self.of_vectors else 0, name="linear")
+        for layer in (self.scale_x, self.scale_y, self.linear):
+            layer.build()
         cls, defaults = DENSITIES[density]
         self.density: ConditionalDensity = cls(dim=dim, context_dim=features, **(defaults | self.options))
         self.built = True
@@ -78,85 +75,84 @@ class PreparedDensity(ProbabilisticModel):
     @property
     def supports_xla(self):
         """Whether XLA is known to make the training faster: not for splines, nor for convolutions on CPU."""
-        return self.kind != "nsf" and self.compressor is None
+        return self.kind != "nsf" and self.of_vectors
 
     def adapt(self, x, y):
-        """Measures all scales and the linear regression, on arrays (n, *x_shape) and (n, dim)."""
+        """Measures all scales and the linear regression, on arrays (n, *x_shape) and (n, dim), without what lies far
+        out of the columns of vectors."""
         x, y = np.asarray(x, "float32"), np.asarray(y, "float32")
-        if self.compressor is None:
-            self.scale_x.adapt(x)
-        else:
-            values = x.reshape(-1, x.shape[-1])
-            self.scale_x.adapt([np.where(np.isnan(values), np.nanmean(values, 0), values) if self.gaps else values])
-        if self.scale_y:
-            self.scale_y.adapt(y)
-            y = ops.convert_to_numpy(self.scale_y(y)[0])
-        features = np.zeros((len(y), 0)) if self.compressor else ops.convert_to_numpy(self.call(x))
-        self.linear.adapt(y, features)
+        self.scaling.adapt(x)
+        self.scale_y.adapt(y)
+        features = np.zeros((len(y), 0))
+        if self.of_vectors:
+            features = np.array(self.encode(x))
+            features[:, : x.shape[1]][far_out(x)] = 0.0  # few of them would decide on the regression
+        self.linear.adapt(ops.convert_to_numpy(self.scale_y(y)[0]), features)
 
-    def call(self, x):
+    def encode(self, x):
         """Features (batch, n) of x (batch, *x_shape)."""
         x = ops.convert_to_tensor(x, "float32")
         known = ops.logical_not(ops.isnan(x)) if self.gaps else None
-        if self.gaps:
-            x = ops.where(known, x, 0.0)
-        if self.compressor is None:
-            value = tempered(self.scale_x(x)[0])
-        else:
-            value = self.scale_x(x)
+        value = self.scaling(ops.where(known, x, 0.0) if self.gaps else x)
         if self.gaps:
             value = ops.concatenate([ops.where(known, value, 0.0), ops.cast(known, value.dtype)], -1)
-        return value if self.compressor is None else self.compressor(value)
+        return self.compressor(value)
+
+    def own_compressor(self):
+        """The compressor that is trained along."""
+        return self.compressor
+
+    def left(self, y, features):
+        """What the regression on features (..., n) leaves of y (..., dim), and ln of the slope of that (...)."""
+        y, log_slope = self.scale_y(y)
+        left, change = self.linear(y, features[..., : self.linear.features])
+        return left, change + ops.sum(log_slope, -1)
+
+    def whole(self, left, features):
+        """y (..., dim), of which the regression on features (..., n) leaves this."""
+        return self.scale_y.invert(self.linear.invert(left, features[..., : self.linear.features]))
 
     def log_prob_of_features(self, y, features):
         """As `log_prob`, for features (..., n) of x."""
-        if len(y.shape) == 1:
-            return self.log_prob_of_features(y[None], features)[0]
-        if len(features.shape) == 1:
-            features = ops.broadcast_to(features, (*ops.shape(y)[:-1], features.shape[0]))
-        log_det = 0.0
-        if self.scale_y:
-            y, log_slope = self.scale_y(y)
-            log_det = ops.sum(log_slope, -1)
-        left, change = self.linear(y, self._linear_features(features))
-        return self.density.log_prob(left, features) + change + log_det
+        left, change = self.left(y, features)
+        batch = tf.broadcast_dynamic_shape(tf.shape(left)[:-1], tf.shape(features)[:-1])
+        rows = (tf.reshape(tf.broadcast_to(v, tf.concat([batch, v.shape[-1:]], 0)), [-1, v.shape[-1]])
+                for v in (left, features))  # fmt: skip
+        return tf.reshape(self.density.log_prob(*rows), batch) + change
 
     def mean_of_features(self, features):
         """Means (batch, dim) of a density of normal components, for features (batch, n) of x."""
-        return self.linear.invert(self.density.distribution(features).mean(), self._linear_features(features))
+        return self.whole(self.density.distribution(features).mean(), features)
 
     def sample_of_features(self, n, features, *, seed):
         """As `sample`, for features (..., n) of x."""
-        if len(features.shape) == 1:
-            return self.sample_of_features(n, features[None], seed=seed)[..., 0, :]
-        left = self.density.sample(n, features, seed=stateless_seed(seed))
-        y = self.linear.invert(left, self._linear_features(features))
-        return self.scale_y.invert(y) if self.scale_y else y
-
-    def _linear_features(self, features):
-        return features[..., :0] if self.compressor else features
+        left = self.density.sample(n, tf.reshape(features, [-1, features.shape[-1]]), seed=seed)
+        shape = tf.concat([tf.shape(left)[:-2], tf.shape(features)[:-1], [self.dim]], 0)
+        return self.whole(tf.reshape(left, shape), features)
 
     def log_prob(self, y, x):
-        """ln p(y | x) in nats (...), for y (..., dim) and x (..., *x_shape) of at most one batch axis."""
+        """ln p(y | x) in nats (...), for y (..., dim) and x (..., *x_shape)."""
         return self.log_prob_of_features(ops.convert_to_tensor(y, "float32"), self._features(x))
 
     def sample(self, n, x, *, seed):
-        """Draws (n, ..., dim) for x (..., *x_shape) of at most one batch axis; `seed` is an int or int32[2]."""
+        """Draws (n, ..., dim) for x (..., *x_shape); `seed` is an int or int32[2]."""
         return self.sample_of_features(n, self._features(x), seed=seed)
 
     def _features(self, x):
-        x = ops.convert_to_tensor(x, "float32")
-        return self(x) if len(x.shape) > len(self.x_shape) else self(x[None])[0]
+        """Features (..., n) of x (..., *x_shape)."""
+        x = tf.convert_to_tensor(x, tf.float32)
+        batch = tf.shape(x)[: len(x.shape) - len(self.x_shape)]
+        features = self.encode(tf.reshape(x, [-1, *self.x_shape]))
+        return tf.reshape(features, tf.concat([batch, features.shape[-1:]], 0))
 
     def distribution(self, x):
         """The `tfd.Distribution` of y given x (batch, *x_shape)."""
         import tensorflow_probability as tfp
 
-        features = self(x)
-        shift = self.linear.invert(ops.zeros((ops.shape(features)[0], self.dim)), self._linear_features(features))
-        bijectors = [tfp.bijectors.Shift(shift), tfp.bijectors.ScaleMatvecTriL(self.linear.factor.value)]
-        if self.scale_y:
-            bijectors.insert(0, _as_bijector(self.scale_y))
+        features = self.encode(x)
+        shift = self.linear.invert(ops.zeros((ops.shape(features)[0], self.dim)), features[:, : self.linear.features])
+        bijectors = [_as_bijector(self.scale_y), tfp.bijectors.Shift(shift),
+                     tfp.bijectors.ScaleMatvecTriL(self.linear.factor.value)]  # fmt: skip
         return tfp.distributions.TransformedDistribution(self.density.distribution(features),
                                                          tfp.bijectors.Chain(bijectors))
 
@@ -172,7 +168,7 @@ class PreparedDensity(ProbabilisticModel):
         return {"log_prob": log_prob, "sample": sample, "serving_default": log_prob}
 
     def get_config(self):
-        compressor = self.compressor and keras.saving.serialize_keras_object(self.compressor)
+        compressor = None if self.of_vectors else keras.saving.serialize_keras_object(self.compressor)
         return {**super().get_config(), "dim": self.dim, "x_shape": self.x_shape, "density": self.kind,
                 "compressor": compressor, "gaps": self.gaps, "transform_y": self.transform_y,
                 "options": self.options}  # fmt: skip
@@ -182,13 +178,60 @@ class PreparedDensity(ProbabilisticModel):
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})
 
 
-def _as_bijector(power):
+class _Columns:
+    """How vectors are scaled."""
+
+    def __init__(self, dim):
+        self.layer = Power(dim=dim, name="scale_x")
+
+    def adapt(self, x):
+        self.layer.adapt(x)
+
+    def __call__(self, x):
+        return tempered(self.layer(x)[0])
+
+
+class _Channels:
+    """How arrays are scaled."""
+
+    def __init__(self, dim):
+        self.layer = Standardise(dim=dim, name="scale_x")
+
+    def adapt(self, x):
+        values = x.reshape(-1, x.shape[-1])
+        self.layer.adapt([np.where(np.isnan(values), np.nanmean(values, 0), values)])
+
+    def __call__(self, x):
+        return self.layer(x)
+
+
+class _AsItIs(keras.layers.Layer):
+    """In place of `Power`, what changes nothing."""
+
+    def __init__(self, *, dim, **kwargs):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def build(self, input_shape=None):
+        pass
+
+    def adapt(self, data):
+        pass
+
+    def call(self, x):
+        return x, ops.zeros_like(x)
+
+    def invert(self, y):
+        return y
+
+
+def _as_bijector(scale):
     import tensorflow_probability as tfp
 
     return tfp.bijectors.Inline(
-        forward_fn=power.invert,
-        inverse_fn=lambda y: power(y)[0],
-        inverse_log_det_jacobian_fn=lambda y: power(y)[1],
+        forward_fn=scale.invert,
+        inverse_fn=lambda y: scale(y)[0],
+        inverse_log_det_jacobian_fn=lambda y: scale(y)[1],
         forward_min_event_ndims=0,
-        name="Power",
+        name="Scale",
     )

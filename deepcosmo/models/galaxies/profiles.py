@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier
 
 __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
@@ -36,15 +37,14 @@ def psf_transfer(psf, size):
     return real * sharpen, imaginary * sharpen
 
 
-def _coordinates(size, step=1):
-    """Coordinates (x, y) of the cells of `step` pixels, relative to the middle of the stamp, each (cells,)."""
-    axis = np.arange(0, size, step, dtype="float32") + (step - size) / 2
-    y, x = np.meshgrid(axis, axis, indexing="ij")
-    return x.ravel(), y.ravel()
+def _quadratic_basis(size, step=1):
+    """1, x, y, x², xy and y² at the cells of `step` pixels, from the middle of the stamp, (6, cells).
 
-
-def _quadratic_basis(x, y):
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    They are made in the graph: as constants they would fill as much of a SavedModel as the weights.
+    """
+    axis = ops.arange(0, size, step, dtype="float32") + (step - size) / 2
+    y, x = (ops.reshape(v, (-1,)) for v in ops.meshgrid(axis, axis, indexing="ij"))
+    return ops.stack([ops.ones_like(x), x, y, x * x, x * y, y * y])
 
 
 def _shape(parameters):
@@ -95,7 +95,7 @@ def _hermite(u, order):
     return h
 
 
-class LightProfileDecoder(keras.layers.Layer):
+class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
     """Latent vector -> positive surface brightness of a galaxy, free of PSF and noise.
 
     A network turns the latent vector into the parameters of two elliptical families of Gaussians with a common
@@ -126,9 +126,6 @@ class LightProfileDecoder(keras.layers.Layer):
         self.shortcut = keras.layers.Dense(outputs, use_bias=False,
                                            kernel_initializer=keras.initializers.RandomNormal(0.0, 0.1))
         self.texture = keras.layers.Dense(len(self.orders), kernel_initializer="zeros")
-        self._pixels = _quadratic_basis(*_coordinates(size))
-        self._core_pixels = _quadratic_basis(*_coordinates(self.CORE_SIZE))
-        self._coarse_pixels = _quadratic_basis(*_coordinates(size, 2))[:3]
         self._upsample = _bilinear_upsampling(size)
 
     def build(self, input_shape):
@@ -165,16 +162,17 @@ class LightProfileDecoder(keras.layers.Layer):
 
         wide, discs = _inverse_covariance(bulge, self.wide_widths), _inverse_covariance(disc, self.disc_widths)
         *precision, log_det = (ops.concatenate(pair, axis=1) for pair in zip(wide, discs, strict=True))
-        image = self._gaussians(light, precision, log_det, x0, y0, self._pixels)
+        pixels = _quadratic_basis(self.size)
+        image = self._gaussians(light, precision, log_det, x0, y0, pixels)
 
         *precision, log_det = _inverse_covariance(flat, np.zeros(1, "float32"))
-        half_radius2 = 0.5 * ops.maximum(_radius2(precision, x0, y0, self._pixels)[:, 0], 1e-6)
+        half_radius2 = 0.5 * ops.maximum(_radius2(precision, x0, y0, pixels)[:, 0], 1e-6)
         # 2 pi Gamma(1 + 1 / beta) sqrt(det) is the integral; Gamma(1 + 1 / beta) = 0.9 within 2%
         image = image + flat_light / 0.9 * ops.exp(-0.5 * log_det - ops.power(half_radius2, beta))
         image = ops.reshape(image, (-1, self.size, self.size))
 
         *precision, log_det = _inverse_covariance(bulge, self.core_widths, limit=self.CORE_SIZE / 8)
-        core = self._gaussians(core_light, precision, log_det, x0, y0, self._core_pixels)
+        core = self._gaussians(core_light, precision, log_det, x0, y0, _quadratic_basis(self.CORE_SIZE))
         margin = (self.size - self.CORE_SIZE) // 2
         core = ops.reshape(core, (-1, self.CORE_SIZE, self.CORE_SIZE))
         image = image + ops.pad(core, ((0, 0), (margin, margin), (margin, margin)))
@@ -191,7 +189,7 @@ class LightProfileDecoder(keras.layers.Layer):
         a, b, c = (cosh - s1) / size, -s2 / size, (cosh + s1) / size
         frame = ops.stack([ops.concatenate([-(a * x0 + b * y0), a, b], axis=-1),
                            ops.concatenate([-(b * x0 + c * y0), b, c], axis=-1)], axis=1)
-        u = ops.matmul(frame, self._coarse_pixels)
+        u = ops.matmul(frame, _quadratic_basis(self.size, 2)[:3])
         u, v = u[:, 0], u[:, 1]
         hu, hv = _hermite(u, self.texture_order), _hermite(v, self.texture_order)
         coefficients = self.texture(h)
@@ -204,23 +202,45 @@ class LightProfileDecoder(keras.layers.Layer):
         return super().get_config() | dict(size=self.size, units=self.units, texture_order=self.texture_order)
 
 
+# Polynomials of spins 0 to 4 in coordinates u and v: {(i, j): coefficient of u^i v^j}.
+_POLYNOMIALS = (
+    {(0, 0): 1},
+    {(2, 0): 1, (0, 2): 1},
+    {(4, 0): 1, (2, 2): 2, (0, 4): 1},
+    {(1, 0): 1},
+    {(0, 1): 1},
+    {(3, 0): 1, (1, 2): 1},
+    {(2, 1): 1, (0, 3): 1},
+    {(2, 0): 1, (0, 2): -1},
+    {(1, 1): 2},
+    {(4, 0): 1, (0, 4): -1},
+    {(3, 1): 2, (1, 3): 2},
+    {(3, 0): 1, (1, 2): -3},
+    {(2, 1): 3, (0, 3): -1},
+    {(4, 0): 1, (2, 2): -6, (0, 4): 1},
+    {(3, 1): 4, (1, 3): -4},
+)
+
+
 def _moment_filters(size, scales):
-    """Gaussian windows times polynomials up to order 4, spins 0 to 4: (size², len(scales), filters), unit norm."""
-    x, y = _coordinates(size)
-    filters = []
-    for scale in scales:
-        u, v = x / scale, y / scale
-        r2 = u * u + v * v
-        polynomials = [np.ones_like(u), r2, r2 * r2, u, v, u * r2, v * r2, u * u - v * v, 2 * u * v,
-                       (u * u - v * v) * r2, 2 * u * v * r2, u**3 - 3 * u * v * v, 3 * u * u * v - v**3,
-                       u**4 - 6 * u * u * v * v + v**4, 4 * u * v * (u * u - v * v)]
-        filters.append([p * np.exp(-0.5 * r2) for p in polynomials])
-    filters = np.array(filters)
-    filters /= np.linalg.norm(filters, axis=-1, keepdims=True)
-    return np.transpose(filters, (2, 0, 1)).astype("float32")
+    """Gaussian windows times `_POLYNOMIALS`, of unit norm, by their factors along each axis.
+
+    Returns powers 0 to 4 of a coordinate times its window, (size, scales, 5), and the coefficients of the products of
+    two of them, (scales, 25, filters).
+    """
+    u = (np.arange(size) + (1 - size) / 2)[:, None] / scales
+    factors = np.exp(-0.5 * u**2)[..., None] * u[..., None] ** np.arange(5)
+    coefficients = np.zeros((5, 5, len(_POLYNOMIALS)))
+    for k, polynomial in enumerate(_POLYNOMIALS):
+        for powers, value in polynomial.items():
+            coefficients[(*powers, k)] = value
+    gram = np.einsum("nsi,nsj->sij", factors, factors)
+    square = np.einsum("ijk,sil,sjm,lmk->sk", coefficients, gram, gram, coefficients)
+    coefficients = coefficients.reshape(25, -1) / np.sqrt(square)[:, None]
+    return factors.astype("float32"), coefficients.astype("float32")
 
 
-class StampEncoder(keras.layers.Layer):
+class StampEncoder(SinglePrecision, keras.layers.Layer):
     """Image, PSF and noise level -> Gaussian over the latent vector.
 
     Weighted moments at a ladder of scales carry the flux and shape of bright galaxies at full precision; a small
@@ -240,7 +260,7 @@ class StampEncoder(keras.layers.Layer):
     def __init__(self, *, outputs, size=128, units=320, blocks=3, channels=(48, 96, 128), summary=96, **kwargs):
         super().__init__(**kwargs)
         self.outputs, self.size, self.units, self.blocks, self.channels = outputs, size, units, blocks, tuple(channels)
-        self._filters = _moment_filters(size, np.geomspace(1.5, 36.0, 9))
+        self._factors, self._coefficients = _moment_filters(size, np.geomspace(1.5, 36.0, 9))
         self.convolutions = [keras.layers.Conv2D(c, 5 if i == 0 else 3, strides=2, padding="same", activation="silu")
                              for i, c in enumerate(self.channels)]
         self.summary = keras.layers.Dense(summary, activation="silu")
@@ -257,7 +277,7 @@ class StampEncoder(keras.layers.Layer):
             side, width = -(-side // 2), layer.filters
         self.summary.build((None, side * side * width))
         self.psf_summary.build((None, 24 * 24))
-        _, scales, count = self._filters.shape
+        scales, _, count = self._coefficients.shape
         self.project.build((None, 2 * scales * count + self.summary.units + self.psf_summary.units + 1))
         for first, second in self.residual:
             first.build((None, self.units))
@@ -266,9 +286,9 @@ class StampEncoder(keras.layers.Layer):
 
     def call(self, image, psf, noise_std):
         noise = ops.reshape(noise_std, (-1, 1))
-        scaled = ops.reshape(image, (-1, self.size**2)) / noise
-        _, scales, count = self._filters.shape
-        moments = ops.reshape(ops.matmul(scaled, self._filters.reshape(-1, scales * count)), (-1, scales, count))
+        scaled = image / ops.expand_dims(noise, -1)
+        moments = self._moments(scaled)
+        scales, count = moments.shape[1:]
         ratios = moments / (ops.abs(moments[:, :, :1]) + 10.0)
 
         h = ops.arcsinh(0.3 * ops.reshape(scaled, (-1, self.size // 4, 4, self.size // 4, 4)))
@@ -286,6 +306,14 @@ class StampEncoder(keras.layers.Layer):
         for first, second in self.residual:
             h = h + second(first(h))
         return self.readout(ops.silu(h))
+
+    def _moments(self, images):
+        """Moments (batch, scales, filters) of images (batch, size, size): along the rows, then along the columns."""
+        scales, products, _ = self._coefficients.shape
+        rows = ops.matmul(images, self._factors.reshape(self.size, -1))
+        rows = ops.reshape(rows, (-1, *self._factors.shape))
+        both = ops.reshape(ops.einsum("nysi,ysj->nsij", rows, self._factors), (-1, scales, products))
+        return ops.einsum("nsp,spk->nsk", both, self._coefficients)
 
     def get_config(self):
         return super().get_config() | dict(outputs=self.outputs, size=self.size, units=self.units,

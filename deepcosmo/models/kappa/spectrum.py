@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import frequency
 
 __all__ = ["AngularSpectrum"]
@@ -13,7 +14,7 @@ __all__ = ["AngularSpectrum"]
 _NODES = np.geomspace(1e-4, 0.75, 64)  # cycles per pixel
 
 
-class AngularSpectrum(keras.layers.Layer):
+class AngularSpectrum(SinglePrecision, keras.layers.Layer):
     """C(ell) of maps with a fixed pixel size, as a weight: ln C(ell), linear in ln ell between 64 nodes.
 
     Args:

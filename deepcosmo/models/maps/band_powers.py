@@ -4,10 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._constants import shared
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier, frequency
 from deepcosmo.physics.fields import multiplicity
 
-__all__ = ["BandPowers", "band_edges", "hats", "modes_of"]
+__all__ = ["BandPowers", "band_edges", "between", "modes_of"]
 
 
 def band_edges(size, bands):
@@ -26,15 +28,19 @@ def modes_of(maps):
     return [ops.reshape(part, (-1, channels, n // 2 + 1, n)) for part in fourier(flat)]
 
 
-def hats(wavenumber, largest, nodes):
-    """Weights (..., nodes) of what is linear in ln k between nodes from 1 to the largest wavenumber, and constant
-    outside, at wavenumbers (...)."""
+def between(wavenumber, largest, nodes):
+    """Where wavenumbers (...) lie among nodes from 1 to the largest, evenly spaced in ln k.
+
+    Returns the node below, and the share of the one above in what is linear in ln k, each (...). Outside of the nodes
+    the outermost counts.
+    """
     place = np.interp(np.log(np.maximum(wavenumber, 1e-3)), np.log(np.geomspace(1.0, largest, nodes)), np.arange(nodes))
-    return np.maximum(1.0 - np.abs(place[..., None] - np.arange(nodes)), 0.0)
+    below = np.minimum(place.astype("int32"), nodes - 2)
+    return below, place - below
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class BandPowers(keras.layers.Layer):
+class BandPowers(SinglePrecision, keras.layers.Layer):
     """Power and correlation coefficients of periodic maps in bands of wavenumber.
 
     (batch, n, n, channels) -> (batch, bands * channels * (channels + 1) / 2): ln of the power of each channel, in units
@@ -51,8 +57,9 @@ class BandPowers(keras.layers.Layer):
         self.size, self.channels, self.bands = size, channels, bands
         label = np.digitize(size * frequency((size, size)), band_edges(size, bands)) - 1
         weight = np.broadcast_to(multiplicity(size)[:, None], label.shape)
-        mean = weight.ravel()[:, None] * (label.ravel()[:, None] == np.arange(bands))
-        self._mean = (mean / mean.sum(0) / size**2).astype("float32")
+        total = [np.sum(weight[label == band]) * size**2 for band in range(bands)]
+        self._label, self._weight = shared(label.ravel(), "int32"), shared(weight.reshape(-1, 1), "float32")
+        self._scale = (1 / np.array(total)).astype("float32")
         self._pairs = np.tril_indices(channels, -1)
 
     @property
@@ -64,14 +71,15 @@ class BandPowers(keras.layers.Layer):
 
     def of_modes(self, modes):
         """The same, of `modes_of` maps."""
-        real, imaginary = (ops.reshape(part, (-1, self.channels, self._mean.shape[0])) for part in modes)
+        real, imaginary = (ops.reshape(part, (-1, self.channels, self._label.shape[0])) for part in modes)
+        mean = ops.one_hot(self._label, self.bands, dtype="float32") * self._weight * self._scale
         first, second = self._pairs
-        log_power = ops.log(ops.matmul(real**2 + imaginary**2, self._mean))
+        log_power = ops.log(ops.matmul(real**2 + imaginary**2, mean))
         cross = ops.take(real, first, 1) * ops.take(real, second, 1)
         cross += ops.take(imaginary, first, 1) * ops.take(imaginary, second, 1)
         scale = ops.exp(-0.5 * (ops.take(log_power, first, 1) + ops.take(log_power, second, 1)))
         return ops.concatenate([ops.reshape(v, (-1, v.shape[1] * self.bands))
-                                for v in (log_power, ops.matmul(cross, self._mean) * scale)], -1)  # fmt: skip
+                                for v in (log_power, ops.matmul(cross, mean) * scale)], -1)  # fmt: skip
 
     def get_config(self):
         return {**super().get_config(), "size": self.size, "channels": self.channels, "bands": self.bands}

@@ -4,13 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.maps.near_step import NearStep
 from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.transforms.linear_fit import LinearFit
 from deepcosmo.nn.transforms.power import Power, tempered
 
-__all__ = ["MapCompressor", "NewtonPilot", "OneStepCompressor", "in_batches"]
+__all__ = ["MapCompressor", "NewtonPilot", "OneStepCompressor", "RegressionStep", "in_batches"]
 
 _FADE = 0.3, 0.5  # shares of universes like ours between which the step of a `NewtonPilot` fades in
 _AT_ONCE = 32  # maps that are measured together: scores of each take 30 MB or more without XLA
@@ -23,7 +24,7 @@ def in_batches(function, maps):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class MapCompressor(keras.Model):
+class MapCompressor(SinglePrecision, keras.Model):
     """Summaries of periodic maps, by a network on their `FieldStatistics`, which know the symmetries of the sky.
 
     Where maps are asked for, their statistics (batch, n) will do, too.
@@ -97,7 +98,7 @@ class MapCompressor(keras.Model):
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class OneStepCompressor(keras.Model):
+class OneStepCompressor(SinglePrecision, keras.Model):
     """Summaries of maps by an estimate of the parameters and by the score of the likelihood there.
 
     One step of Newton's from an estimate that is good, along a score that is exact, makes one as good as there is (Le
@@ -159,12 +160,6 @@ class OneStepCompressor(keras.Model):
         nothing = ops.zeros_like(scaled[:, : self.pilot.dim])
         return ops.concatenate([self.regression.invert(nothing, scaled), scaled], -1)
 
-    def about_regression(self, summaries):
-        """The normal distribution of the parameters about the regression that summaries (batch, n) start with, in the
-        form of `NewtonStep`: means, roots of the covariance, and what is left to depend on."""
-        mean = summaries[:, : self.pilot.dim]
-        return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.pilot.dim)), summaries
-
     def adapt(self, maps, y):
         """Fits the step, scales and regression to unconstrained parameters y (n, dim) and maps (n, ...), or what was
         measured of them; where there are none, does nothing."""
@@ -193,8 +188,23 @@ class OneStepCompressor(keras.Model):
         return cls(**_with_layers(config, "pilot", "scores"))
 
 
+class RegressionStep:
+    """In place of `NewtonStep`, the normal distribution of parameters about the regression that the summaries of a
+    `OneStepCompressor` start with."""
+
+    def __init__(self, compressor):
+        self.regression, self.dim = compressor.regression, compressor.pilot.dim
+
+    def adapt(self, y, features):
+        """Does nothing: the compressor has fitted it."""
+
+    def __call__(self, features):
+        mean = features[:, : self.dim]
+        return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.dim)), features
+
+
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class NewtonPilot(keras.Model):
+class NewtonPilot(SinglePrecision, keras.Model):
     """An estimate of parameters by a `NearStep` from another, for a second step from there.
 
     A score tells all only at the true parameters. So where posteriors are narrow a score at a better estimate tells

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepcosmo.models.maps.band_powers import BandPowers, hats, modes_of
+from deepcosmo._constants import shared
+from deepcosmo.models._precision import SinglePrecision
+from deepcosmo.models.maps.band_powers import BandPowers, between, modes_of
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
 
@@ -15,7 +17,7 @@ SOFTNESS = 0.35  # of an edge, in ln k
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class FieldStatistics(keras.layers.Layer):
+class FieldStatistics(SinglePrecision, keras.layers.Layer):
     """Averages over a map that shifts, flips and quarter turns leave alone: (batch, n, n, channels) -> (batch, `dim`).
 
     Band powers and correlation coefficients of the channels come first. The others are what the likelihood of a field
@@ -50,17 +52,20 @@ class FieldStatistics(keras.layers.Layer):
         self.powers = BandPowers(size=size, channels=channels, bands=bands)
         cycles = size * frequency((size, size))
         inside = (cycles > 0) & (cycles < size / 2)
-        self._hats = (hats(cycles, size / np.sqrt(2), len(signal)) * inside[..., None]).astype("float32")
+        below, share = between(cycles, size / np.sqrt(2), len(signal))
+        weights = (np.stack([1 - share, share]) * inside)[..., None].astype("float32")
+        self._below, self._weights = shared(below), [shared(w) for w in weights]
         edges = [0.5 * (1 + np.tanh(np.log(np.maximum(cycles, 1e-3) / edge) / SOFTNESS)) for edge in EDGES]
-        self._windows = [w.astype("float32") for w in (1 - edges[0], edges[0] - edges[1], edges[1])]
+        self._windows = [shared(w, "float32") for w in (1 - edges[0], edges[0] - edges[1], edges[1])]
         over_total = np.linalg.inv(np.eye(channels) + signal)
         wiener = signal @ over_total
         variance = np.einsum("nii->ni", wiener @ signal)  # of Wiener-filtered modes
         count = np.broadcast_to(multiplicity(size)[:, None], cycles.shape)
-        self._scale = np.sqrt(np.einsum("xy,xyn,ni->i", count, self._hats, variance) / size**2).astype("float32")
+        power = weights[0] * variance[below] + weights[1] * variance[below + 1]
+        self._scale = np.sqrt(np.einsum("xy,xyi->i", count, power) / size**2).astype("float32")
         # of each node: to A, and to B of unit variance
         self._filters = np.concatenate([over_total, wiener / self._scale[:, None]], 1).astype("float32")
-        self._count = (count / size**4).astype("float32")
+        self._count = shared(count / size**4, "float32")
         self._pairs = np.tril_indices(channels)
         self.built = True
 
@@ -75,13 +80,17 @@ class FieldStatistics(keras.layers.Layer):
     def dim(self):
         return self.powers.dim + (6 + 4) * self.channels + len(self._pairs[0])
 
+    def _hats(self):
+        """Weights (n // 2 + 1, n, nodes) of the nodes at the modes."""
+        return sum(w * ops.one_hot(self._below + i, len(self.signal)) for i, w in enumerate(self._weights))
+
     def filtered(self, maps):
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""
         return self._filtered(modes_of(maps / self.noise_std))
 
     def _filtered(self, modes):
         n, k = self.size, self.channels
-        transfer = ops.matmul(self._hats, self._filters.reshape(len(self.signal), -1))
+        transfer = ops.matmul(self._hats(), self._filters.reshape(len(self.signal), -1))
         transfer = ops.transpose(ops.reshape(transfer, (n // 2 + 1, n, 2 * k, k)), (2, 3, 0, 1))
 
         def passed(part):  # (batch, channels, n // 2 + 1, n)
@@ -107,9 +116,8 @@ class FieldStatistics(keras.layers.Layer):
         n, (first, second) = self.size, self._pairs
         flat = ops.reshape(maps - ops.mean(maps, (-2, -1), keepdims=True), (-1, n, n))
         real, imaginary = (ops.reshape(v, (-1, self.channels, n // 2 + 1, n)) for v in fourier(flat))
-        weight = self._hats * self._count[..., None]
         signal = (self.signal * self._scale[:, None] * self._scale)[:, first, second].astype("float32")
-        weight = ops.transpose(ops.matmul(weight, signal), (2, 0, 1))
+        weight = ops.transpose(ops.matmul(self._hats() * self._count[..., None], signal), (2, 0, 1))
         sums = [ops.sum(weight[k] * (real[:, i] * real[:, j] + imaginary[:, i] * imaginary[:, j]), (1, 2))
                 for k, (i, j) in enumerate(zip(first, second, strict=True))]  # fmt: skip
         return ops.stack(sums, -1)

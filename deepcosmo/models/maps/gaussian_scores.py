@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.band_powers import band_edges
 from deepcosmo.physics import fields
 
@@ -14,7 +15,7 @@ _STEP = 0.02  # of central differences, in standard deviations of the prior
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class GaussianScores(keras.layers.Layer):
+class GaussianScores(SinglePrecision, keras.layers.Layer):
     """One Newton step from each of several pivots towards the maximum of the posterior of a Gaussian field.
 
     (batch, bands * channels * (channels + 1) / 2) -> (batch, pivots * parameters): features of `BandPowers`, and

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._constants import shared
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.physics import fields
 from deepcosmo.physics.lensing_survey import LensingSurvey
 
@@ -17,7 +19,7 @@ _REACH, _NEWTON = 2.5, 2  # the most by which a step lifts a pixel's logarithm; 
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class LognormalScores(keras.layers.Layer):
+class LognormalScores(SinglePrecision, keras.layers.Layer):
     """Score of the marginal likelihood of maps, with the field integrated out, at parameters that are given.
 
     (maps (batch, n, n, bins), theta (batch, parameters)) -> (batch, `dim`): the score d ln p(maps | theta) / d theta
@@ -44,8 +46,8 @@ class LognormalScores(keras.layers.Layer):
         self.iterations, self._typical = iterations, typical
         n = self.survey.pixels
         count = fields.multiplicity(n)
-        self._per_mode = (np.outer(count, count) / n**2).astype("float32")  # of a quadrant
-        self._weight = (np.broadcast_to(count, (n, n // 2 + 1)) / n**2).astype("float32")
+        self._per_mode = shared(np.outer(count, count) / n**2, "float32")  # of a quadrant
+        self._weight = shared(np.broadcast_to(count, (n, n // 2 + 1)) / n**2, "float32")
         self._to_log = np.float32(np.degrees(60) / self.survey.pixel_scale)
         self.built = True
 
@@ -54,9 +56,13 @@ class LognormalScores(keras.layers.Layer):
         return len(self.survey.parameters) + self.survey.bins + 1
 
     def call(self, maps, theta):
-        data = tf.einsum("...yxi->...iyx", tf.convert_to_tensor(maps, tf.float32) / self.survey.noise_std)
-        widths, least, largest = self._of_prior()
-        theta = tf.clip_by_value(tf.convert_to_tensor(theta, tf.float32), least, largest)
+        scores = self._scores if tf.executing_eagerly() else _in_graphs(self.survey, self.iterations)
+        typical = [tf.convert_to_tensor(v, tf.float32) for v in self._of_prior()]
+        return scores(tf.convert_to_tensor(maps, tf.float32), tf.convert_to_tensor(theta, tf.float32), *typical)
+
+    def _scores(self, maps, theta, widths, least, largest):
+        data = tf.einsum("...yxi->...iyx", maps / self.survey.noise_std)
+        theta = tf.clip_by_value(theta, least, largest)
         with tf.GradientTape() as tape:
             tape.watch(theta)
             root, variance, depth = field = self._field(theta)
@@ -170,6 +176,12 @@ def _typical(survey):
     with tf.init_scope():
         draws = survey.prior().sample(4000, seed=[0, 0]).numpy()
     return draws.std(0), draws.min(0), draws.max(0)
+
+
+@functools.lru_cache(maxsize=1)
+def _in_graphs(survey, iterations):
+    """The scores as one function of all graphs, which takes long to trace and fills megabytes."""
+    return tf.function(LognormalScores(survey=survey, iterations=iterations)._scores, autograph=False)
 
 
 def _product(a, b):

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.newton_step import NewtonStep
 
 __all__ = ["NearStep"]
@@ -10,7 +11,7 @@ __all__ = ["NearStep"]
 _LONGEST = 2.0  # in scatters of the parameters there
 
 
-class NearStep(keras.layers.Layer):
+class NearStep(SinglePrecision, keras.layers.Layer):
     """The step of a `NewtonStep`, fitted where `LensingSurvey.near` has more universes than the prior.
 
     There, polynomials learn from fewer maps than networks. Steps are bounded, since polynomials have no bounds.

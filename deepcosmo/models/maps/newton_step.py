@@ -6,16 +6,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.transforms.power import Power, tempered
 
-__all__ = ["NewtonStep", "from_noise", "to_noise"]
+__all__ = ["NewtonStep", "NoStep", "from_noise", "to_noise"]
 
 _ROUNDS = 3  # regressions of means and of variances in turn
 _PENALTY = 30.0  # of coefficients of the logarithms of variances, in examples
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class NewtonStep(keras.layers.Layer):
+class NewtonStep(SinglePrecision, keras.layers.Layer):
     """The normal distribution nearest to that of y, given an estimate e of it, a score s there and other numbers o.
 
     Newton's step from an estimate is linear in the score. What the score is to be multiplied with, and how far it is
@@ -113,6 +114,20 @@ class NewtonStep(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "dim": self.dim, "others": self.others}
+
+
+class NoStep:
+    """In place of `NewtonStep`, what leaves y as it is."""
+
+    def __init__(self, *, dim):
+        self.dim = dim
+
+    def adapt(self, y, features):
+        pass
+
+    def __call__(self, features):
+        mean = ops.zeros((*ops.shape(features)[:1], self.dim))
+        return mean, ops.broadcast_to(ops.eye(self.dim), (*ops.shape(mean), self.dim)), features
 
 
 def to_noise(y, mean, factor):

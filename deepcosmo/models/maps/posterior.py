@@ -7,20 +7,20 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from deepcosmo._seeds import stateless_seed
-from deepcosmo.models.base import ProbabilisticModel
+from deepcosmo.models.densities.bounds import onto_bounds
 from deepcosmo.models.densities.committee import Committee
 from deepcosmo.models.densities.conditional import ConditionalDensity
+from deepcosmo.models.densities.encoded import EncodedDensity
 from deepcosmo.models.densities.prepared import DENSITIES
 from deepcosmo.models.densities.regression import Regression
-from deepcosmo.models.maps.compressors import OneStepCompressor, in_batches
-from deepcosmo.models.maps.newton_step import NewtonStep, from_noise, to_noise
+from deepcosmo.models.maps.compressors import OneStepCompressor, RegressionStep, in_batches
+from deepcosmo.models.maps.newton_step import NewtonStep, NoStep, from_noise, to_noise
 
 __all__ = ["MapPosterior"]
 
 
 @keras.saving.register_keras_serializable(package="deepcosmo")
-class MapPosterior(ProbabilisticModel):
+class MapPosterior(EncodedDensity):
     """p(theta | maps) by neural posterior estimation, with a compressor that is trained along if it has what to train.
 
     Wherever maps are asked for, what the compressor sees of them will do, too. Where that is an estimate and a score, a
@@ -48,13 +48,13 @@ class MapPosterior(ProbabilisticModel):
         self.dim = len(parameters)
         cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
-        self.step = None
-        if isinstance(compressor, OneStepCompressor):
-            if compressor.near_step is not None:
-                self.step = compressor.about_regression
-            else:
-                self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
-                self.step.build()
+        if not isinstance(compressor, OneStepCompressor):
+            self.step = NoStep(dim=self.dim)
+        elif compressor.near_step is not None:
+            self.step = RegressionStep(compressor)
+        else:
+            self.step = NewtonStep(dim=self.dim, others=context - 2 * self.dim, name="step")
+            self.step.build()
         one = functools.partial(cls, dim=self.dim, context_dim=context, **(defaults | (options or {})))
         self.density: ConditionalDensity = one() if members == 1 else Committee(members=[one() for _ in range(members)])
         self.built = True
@@ -62,36 +62,21 @@ class MapPosterior(ProbabilisticModel):
     def bijector(self):
         """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
         # no property: Keras reads those of a model when it loads weights, and TFP takes as long to import as they do
-        import tensorflow_probability as tfp
-
-        def of(low, high):
-            if np.isinf(low) and np.isinf(high):
-                return tfp.bijectors.Identity()
-            if np.isinf(high):
-                return tfp.bijectors.Chain([tfp.bijectors.Shift(low), tfp.bijectors.Softplus()])
-            if np.isinf(low):
-                return tfp.bijectors.Chain([tfp.bijectors.Shift(high), tfp.bijectors.Scale(-1.0),
-                                            tfp.bijectors.Softplus()])  # fmt: skip
-            return tfp.bijectors.Sigmoid(low, high)
-
-        return tfp.bijectors.Blockwise([of(*pair) for pair in self.bounds])
+        return onto_bounds(self.bounds)
 
     def adapt(self, maps, theta):
         """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and
         `NewtonStep`."""
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
         self.compressor.adapt(maps, z)
-        summaries = in_batches(self.compress, maps)
-        if isinstance(self.step, NewtonStep):
-            self.step.adapt(z, summaries)
+        summaries = in_batches(self.encode, maps)
+        self.step.adapt(z, summaries)
         left, _, context = self._left(z, summaries)
         self.density.adapt(ops.convert_to_numpy(context), ops.convert_to_numpy(left))
 
     def _left(self, z, summaries):
         """What the density is of (..., batch, dim) for unconstrained parameters z (..., batch, dim), the logarithm of
         the derivative, and what the density is conditioned on (batch, n)."""
-        if self.step is None:
-            return z, 0.0, summaries
         mean, factor, context = self.step(summaries)
         return *to_noise(z, mean, factor), context
 
@@ -103,54 +88,40 @@ class MapPosterior(ProbabilisticModel):
 
     def estimate(self, maps):
         """Means (batch, dim) of the unconstrained parameters, of densities that have one: "regression" and "mdn"."""
-        summaries = self.compress(maps)
-        if self.step is None:
-            return self.density.distribution(summaries).mean()
-        mean, factor, context = self.step(summaries)
+        mean, factor, context = self.step(self.encode(maps))
         return from_noise(self.density.distribution(context).mean(), mean, factor)
 
-    def compress(self, maps):
+    def encode(self, x):
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
-        return self.compressor(maps)
+        return self.compressor(x)
 
-    def call(self, maps):
-        return self.compress(maps)
+    def compress(self, maps):
+        """As `encode`."""
+        return self.encode(maps)
 
     def distribution(self, maps):
         """The `tfd.Distribution` of the parameters given maps (batch, rows, columns, channels)."""
-        return self.distribution_of_summaries(self.compress(maps))
+        return self.distribution_of_features(self.encode(maps))
 
-    def distribution_of_summaries(self, summaries):
+    def distribution_of_features(self, features):
         """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
         import tensorflow_probability as tfp
 
-        bijectors, context = [self.bijector()], summaries
-        if self.step is not None:
-            mean, factor, context = self.step(summaries)
-            bijectors += [tfp.bijectors.Shift(mean), tfp.bijectors.ScaleMatvecTriL(factor)]
+        mean, factor, context = self.step(features)
+        bijectors = [self.bijector(), tfp.bijectors.Shift(mean), tfp.bijectors.ScaleMatvecTriL(factor)]
         density = self.density.distribution(context)
         return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
 
-    def log_prob(self, theta, maps):
-        """ln p(theta | maps) in nats (batch,), for theta (batch, dim); -inf where this is not within its bounds."""
-        return self.log_prob_of_summaries(theta, self.compress(maps))
-
-    def log_prob_of_summaries(self, theta, summaries):
-        """As `log_prob`, for summaries (batch, n) of maps."""
-        left, change, context = self._left_of(theta, summaries)
-        inside = ops.all(ops.isfinite(self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))), -1)
+    def log_prob_of_features(self, y, features):
+        """ln p(theta | maps) in nats (batch,), for theta (batch, dim) and summaries (batch, n) of maps; -inf where
+        theta is not within its bounds."""
+        left, change, context = self._left_of(y, features)
+        inside = ops.all(ops.isfinite(self.bijector().inverse(ops.convert_to_tensor(y, "float32"))), -1)
         return ops.where(inside, self.density.log_prob(left, context) + change, -np.inf)
 
-    def sample(self, n, maps, *, seed):
-        """Draws (n, batch, dim) of the posteriors given maps; `seed` is an int or int32[2]."""
-        return self.sample_of_summaries(n, self.compress(maps), seed=seed)
-
-    def sample_of_summaries(self, n, summaries, *, seed):
-        """As `sample`, for summaries (batch, n) of maps."""
-        seed = stateless_seed(seed)
-        if self.step is None:
-            return self.bijector().forward(self.density.sample(n, summaries, seed=seed))
-        mean, factor, context = self.step(summaries)
+    def sample_of_features(self, n, features, *, seed):
+        """Draws (n, batch, dim) of the posteriors given summaries (batch, n); `seed` is an int or int32[2]."""
+        mean, factor, context = self.step(features)
         return self.bijector().forward(from_noise(self.density.sample(n, context, seed=seed), mean, factor))
 
     def loss_per_example(self, x, y, y_pred):
@@ -163,10 +134,10 @@ class MapPosterior(ProbabilisticModel):
         theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
         # one function for all: what it knows of the sky and of cosmology fills tens of megabytes of a graph
-        seen = tf.function(self.compress, input_signature=[maps], autograph=False)
+        seen = tf.function(self.encode, input_signature=[maps], autograph=False)
         compress = lambda maps: {"summaries": seen(maps)}, [maps]
-        log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_summaries(theta, seen(maps))}, [theta, maps]
-        sample = lambda maps, seed: {"theta": self.sample_of_summaries((), seen(maps), seed=seed)}, [maps, seed]
+        log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_features(theta, seen(maps))}, [theta, maps]
+        sample = lambda maps, seed: {"theta": self.sample_of_features((), seen(maps), seed=seed)}, [maps, seed]
         return {
             "compress": compress,
             "log_prob": log_prob,

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo.nn.transforms.outliers import far_out
+
 __all__ = ["Power", "tempered"]
 
 _SMALLEST = 1e-3  # exponents nearer to zero count as this: the logarithm, to a relative 1e-3
@@ -35,7 +37,7 @@ class Power(keras.layers.Layer):
         self.mean, self.scale = add("mean", "zeros"), add("scale", "ones")
 
     def adapt(self, data):
-        """Measures the transformation on `data` (n, dim); NaN is left out.
+        """Measures the transformation on `data` (n, dim); NaN and what lies far out of a column are left out.
 
         Raises:
             ValueError: a column has no finite value.
@@ -43,7 +45,7 @@ class Power(keras.layers.Layer):
         from sklearn.preprocessing import PowerTransformer
 
         data = np.asarray(data, "float64")
-        data = np.where(np.isfinite(data), data, np.nan)
+        data = np.where(np.isfinite(data) & ~far_out(data), data, np.nan)
         if np.isnan(data).all(0).any():
             raise ValueError(f"no finite value in columns {np.flatnonzero(np.isnan(data).all(0)).tolist()}")
         middle, spread = np.nanmedian(data, 0), np.nanstd(data, 0)
@@ -90,8 +92,8 @@ class Power(keras.layers.Layer):
         return {**super().get_config(), "dim": self.dim}
 
 
-def tempered(value):
-    """Scaled values as they are within 3 standard deviations, and beyond as a logarithm, which networks bear."""
+def tempered(value, reach=_REACH):
+    """Scaled values as they are within `reach` standard deviations, and beyond as a logarithm, which networks bear."""
     size = ops.abs(value)
-    far = _REACH + ops.log1p(ops.maximum(size - _REACH, 0.0))
-    return ops.where(size < _REACH, value, ops.sign(value) * far)
+    far = reach + ops.log1p(ops.maximum(size - reach, 0.0))
+    return ops.where(size < reach, value, ops.sign(value) * far)

@@ -90,6 +90,14 @@ def test_gaussian_fields_leave_nothing_to_sample():
     np.testing.assert_allclose(left - left[0], expected - expected[0], atol=0.01)
 
 
+@pytest.mark.parametrize("prior", [[tfp.distributions.TruncatedNormal(np.float64(0.8), 0.2, 0.0, np.inf)],
+                                   tfp.distributions.Independent(tfp.distributions.Normal(np.array([0.8]), 0.2), 1)])
+def test_priors_of_float64(prior):
+    sampler = FullField(SKY, SKY.sample(tf.constant([[0.9]]), tf.constant([1, 2]))[0], prior=prior)
+    found = sampler.log_prob(tf.constant([[0.7], [0.9]]), SKY.latent(2, [3, 4]))
+    assert found.dtype == tf.float32 and np.isfinite(found).all()
+
+
 def test_lensing_maps_have_a_posterior():
     """Its coordinates lead to white noise, its density is that of the survey, and the change of volume is right."""
     survey = lsst_y10_small(pixels=8)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import scipy.integrate
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from deepcosmo.inference.explicit.power_spectrum import PowerSpectrum
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.physics.lensing_survey import lsst_y10_small
 
 SURVEY = lsst_y10_small(pixels=32, parameters=("sigma_8",))
@@ -41,6 +43,13 @@ def test_posterior_is_the_exact_one(spectra):
     assert abs(samples.mean() - mean) < 4 * std / np.sqrt(1000)
     assert abs(samples.std() / std - 1) < 4 / np.sqrt(2 * 1000)
     np.testing.assert_array_equal(samples, spectra.sample(4000, maps, seed=3)[:, 0])
+
+
+def test_a_prior_of_float64(spectra, monkeypatch):
+    prior = tfd.Independent(tfd.TruncatedNormal(np.array([0.8]), 0.1, np.array([0.0]), np.inf), 1)
+    monkeypatch.setattr(spectra, "support", Support(prior))
+    samples = spectra.sample(10, SURVEY.sample(tf.constant([[0.8]]), tf.constant([1, 2]))[0], seed=3)
+    assert samples.dtype == np.float64 and np.all((samples > 0.5) & (samples < 1.1))
 
 
 def test_bad_input(spectra):

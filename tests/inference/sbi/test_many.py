@@ -7,6 +7,7 @@ import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi.mcmc import MANY, Sampler
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.metrics.calibration import calibration
 
 PRIOR = tfp.distributions.MultivariateNormalDiag([0.0, 0.0], [1.0, 1.0])
@@ -24,7 +25,7 @@ def log_likelihood(theta, x):
 
 
 def test_chains_of_a_known_likelihood_are_calibrated_and_compiled_once():
-    sampler = Sampler(PRIOR, tfp.bijectors.Identity(), log_likelihood)
+    sampler = Sampler(Support(PRIOR), log_likelihood)
     theta, x = simulate(60, 1)  # more than are sampled at once
     assert len(x) > MANY
     draws = sampler.sample_many(1000, tf.constant(x), seed=2)

@@ -1,4 +1,6 @@
 import functools
+import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -69,6 +71,48 @@ def test_another_prior(file):
     same = tfd.TransformedDistribution(tfd.Logistic([0.0], 0.5), bijector)  # uniform in (0, 1), too
     with pytest.raises(ValueError, match="another bijector"):
         sbi.load(file, tfd.Independent(same, 1))
+
+
+FILES = Path(__file__).parent / "files"
+"""Written by the first release, before files were compressed: other than that, they are as they were."""
+FIRST_PRIOR = tfd.Independent(tfd.Uniform([0.0, -1.0], [1.0, 2.0]), 1)
+
+
+@pytest.mark.parametrize("kind", ["NPE", "NLE", "NRE", "Ensemble"])
+def test_files_of_the_first_release(kind):
+    """NPE has gaps and a compressor that was trained along; an ensemble mixes its members' draws in another way now."""
+    with np.load(FILES / "expected.npz") as expected:
+        posterior = sbi.load(FILES / kind, FIRST_PRIOR).posterior(expected["x"])
+        np.testing.assert_allclose(posterior.log_prob(expected["theta"]), expected[f"{kind}_log_prob"], atol=1e-4)
+        if kind == "NPE":
+            np.testing.assert_allclose(posterior.sample(20, seed=3), expected["NPE"], atol=1e-6)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*away to write file into"):
+        sbi.load(FILES / "NLE", FIRST_PRIOR).save(tmp_path / "away" / "file")
+    with pytest.raises(FileNotFoundError):
+        sbi.load(tmp_path / "missing", PRIOR)
+    whole = (FILES / "NLE").read_bytes()
+    damaged = bytearray(whole)
+    damaged[100:140] = bytes(40)
+    for content in (b"", b"not a file of ours", whole[: len(whole) // 2], bytes(damaged)):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(ValueError, match="file is no file of sbi.save"):
+            sbi.load(tmp_path / "file", PRIOR)
+    with zipfile.ZipFile(tmp_path / "file", "w") as archive:
+        archive.writestr("notes.txt", "a zip archive of something else")
+    with pytest.raises(ValueError, match="file is no file of sbi.save: it has no estimator.json"):
+        sbi.load(tmp_path / "file", PRIOR)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_is_left_of_a_file_that_could_not_be_written(tmp_path):
+    (tmp_path / "file").mkdir()
+    estimator = sbi.load(FILES / "NLE", FIRST_PRIOR)
+    with pytest.raises(OSError):
+        sbi.save(estimator, tmp_path / "file")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_nothing_to_save(tmp_path):

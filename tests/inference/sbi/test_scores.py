@@ -8,6 +8,7 @@ from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.networks import RatioEstimator
 from deepcosmo.inference.sbi.networks.scored import Scored
+from deepcosmo.inference.sbi.support import Support
 from deepcosmo.models.densities.prepared import PreparedDensity
 
 tfd = tfp.distributions
@@ -82,12 +83,12 @@ def test_loss_is_least_for_the_mean_of_the_scores():
     rng = np.random.default_rng(0)
     theta, latent = rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 1))
     x = (theta + latent + rng.normal(size=theta.shape)).astype("float32")
-    theta, y = theta.astype("float32"), np.concatenate([x, latent], -1).astype("float32")
+    theta, y = theta.astype("float32"), {"targets": x, "scores": latent.astype("float32")}
     network = PreparedDensity(dim=1, x_shape=(1,), density="mdn", options={"components": 1, "hidden": (8,)})
-    model = Scored(network, PreparedDensity.log_prob_of_features, parameters="x", dim=1)
+    model = Scored(network, sbi.NLE._log_density, sbi.NLE._roles, dim=1)
     model.adapt(theta, y)
     network.density.network.set_weights([np.zeros_like(w) for w in network.density.network.get_weights()])
-    loss = model.loss_per_example(tf.constant(theta), tf.constant(y), model(theta)).numpy()
+    loss = model.loss_per_example(tf.constant(theta), tf.nest.map_structure(tf.constant, y), model(theta)).numpy()
     # the score is latent / 1, its mean given x and theta is (x - theta) / 2, its variance 1/2 of 1
     expected = 0.5 * np.log(2 * np.pi * np.e * 2) + 0.5
     # the variances of both terms are 1/2 and 2 (1/2)^2, and they are independent
@@ -123,20 +124,21 @@ def test_joint_ratios_leave_the_loss_what_it_is_on_average(with_scores):
     keras.utils.set_random_seed(0)
     model = network = RatioEstimator(dim=1, x_shape=(2,), hidden=(32, 32))
     if with_scores:
-        model = Scored(network, RatioEstimator.log_ratio_of_features, parameters="y", dim=1)
+        model = Scored(network, sbi.NRE._log_density, sbi.NRE._roles, dim=1)
 
     def given(seed, n=20_000):
         theta, x, scores, latent = simulate_all(n, seed)
         rolled = np.stack([np.roll(theta, k, axis=0) for k in range(1, network.contrasts)], 1)
-        parameters = theta, rolled[..., 0], log_joint(theta, latent, rolled)
-        scores = (scores,) if with_scores else ()
-        return (np.concatenate(v, -1).astype("float32") for v in ([x], [theta, *scores], [*parameters, *scores]))
+        targets = {"theta": theta}, {"theta": theta, "others": rolled, "log_joint": log_joint(theta, latent, rolled)}
+        if with_scores:
+            targets = [{"targets": one, "scores": scores} for one in targets]
+        return tf.nest.map_structure(lambda v: v.astype("float32"), [x, *targets])
 
     x, hard, _ = given(3)
     model.adapt(x, hard)
     model.compile(optimizer="adam")
     model.fit(x, hard, batch_size=200, epochs=8, verbose=0)
-    x, *targets = (tf.constant(v) for v in given(4))
+    x, *targets = tf.nest.map_structure(tf.constant, given(4))
     hard, joint = (model.loss_per_example(x, y, model(x)).numpy() for y in targets)
     difference = joint - hard
     assert difference.std() > 0.1  # or nothing is tested
@@ -159,9 +161,10 @@ def test_bad_joint_ratios():
     with pytest.raises(ValueError, match="2 of 100 simulations hold NaN .* the first is number 7"):
         estimator.fit(theta, x, joint_ratios=(others, logarithms))
     with pytest.warns(UserWarning, match="2 of 100 simulations hold NaN"):
-        left, _, _, joint = simulations.checked(theta, x, PRIOR, "drop", None, (others, logarithms))
-    assert left[7] == theta[9].astype("float32")
-    assert np.array_equal(joint[7], np.append(others[9], logarithms[9]).astype("float32"))
+        left = simulations.checked(theta, x, Support(PRIOR), "drop", None, (others, logarithms))
+    assert left["theta"][7] == theta[9].astype("float32")
+    np.testing.assert_array_equal(left["others"][7], others[9].astype("float32"))
+    np.testing.assert_array_equal(left["log_joint"][7], logarithms[9].astype("float32"))
     with pytest.warns(UserWarning, match="2 of 100 simulations hold NaN"):
         estimator.fit(theta, x, joint_ratios=(others, logarithms), invalid="drop", progress=False, max_epochs=1)
     assert np.isfinite(estimator.history[-1]["loss"])

@@ -44,7 +44,7 @@ def compressor(pilot):
 def test_summaries_are_the_estimate_and_the_scores_there(compressor, data):
     maps, _ = data
     summaries = compressor(maps[:4])
-    estimate = compressor.pilot.density.distribution(compressor.pilot.compress(maps[:4])).mean()
+    estimate = compressor.pilot.density.distribution(compressor.pilot.encode(maps[:4])).mean()
     theta = compressor.pilot.bijector().forward(estimate)
     np.testing.assert_allclose(summaries[:, :2], estimate, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(summaries[:, 2:], compressor.scores(maps[:4], theta), rtol=1e-2, atol=1e-2)
@@ -63,7 +63,7 @@ def test_posterior_of_one_step(compressor, data, tmp_path):
     summaries = compressor(maps[:128])
     model.adapt(summaries, theta[:128])
     draws = model.sample(4000, maps[:2], seed=1)
-    log_prob = model.log_prob_of_summaries(draws[:50], summaries[:2])
+    log_prob = model.log_prob_of_features(draws[:50], summaries[:2])
     np.testing.assert_allclose(log_prob, model.distribution(maps[:2]).log_prob(draws[:50]), atol=0.02)
     # its integral is 1, by importance sampling from a normal distribution of twice the width
     wide = np.random.default_rng(0).normal(np.mean(draws, 0), 2 * np.std(draws, 0), draws.shape).astype("float32")
@@ -71,7 +71,7 @@ def test_posterior_of_one_step(compressor, data, tmp_path):
     proposal = -0.5 * np.sum(((wide - np.mean(draws, 0)) / (2 * np.std(draws, 0))) ** 2, -1)
     proposal -= np.sum(np.log(2 * np.std(draws, 0)), -1) + np.log(2 * np.pi)
     safe = np.where(inside[..., None], wide, np.mean(draws, 0))
-    found = model.log_prob_of_summaries(safe, summaries[:2])
+    found = model.log_prob_of_features(safe, summaries[:2])
     ratio = np.where(inside, np.exp(found - proposal), 0.0)
     np.testing.assert_array_less(np.abs(ratio.mean(0) - 1), 4 * ratio.std(0) / np.sqrt(len(ratio)))
     model.save(tmp_path / "model.keras")
@@ -113,7 +113,7 @@ def near(pilot, measured):
 def test_a_step_for_universes_like_ours(near):
     """What scores tell is in the step there, ten times nearer than the estimate; it fades out far from ours."""
     model, found, z = near
-    features = model.compressor.features(tf.constant(found)).numpy()
+    features = model.encodeor.features(tf.constant(found)).numpy()
     np.testing.assert_array_equal(features[:, : found.shape[1]], found)
     share, step = features[:, -1:], features[:, found.shape[1] : -1]
     theta = model.bijector().forward(found[:, :2])
@@ -134,7 +134,7 @@ def test_the_density_is_that_of_what_a_regression_leaves(near):
     """The first summaries are as near to the parameters as a linear regression on all features is, none of their
     weights are trained, and the posterior is the density of what they leave, in units of its covariance."""
     model, found, z = near
-    compressor = model.compressor
+    compressor = model.encodeor
     scaled = tempered(compressor.scale(compressor.features(tf.constant(found)))[0]).numpy()
     scaled = np.concatenate([scaled, np.ones((len(z), 1))], 1)
     summaries = compressor(tf.constant(found)).numpy()
@@ -158,8 +158,8 @@ def test_a_long_step_is_bounded(near):
     wild = found[:4].copy()
     wild[:, :2] = model.bijector().inverse(SURVEY.fiducial)
     wild[:, 2:4] *= 1e4
-    step = model.compressor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
-    assert np.all(np.abs(step) <= model.compressor.near_step.longest)
+    step = model.encodeor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
+    assert np.all(np.abs(step) <= model.encodeor.near_step.longest)
 
 
 def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
@@ -175,9 +175,9 @@ def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
 
 def test_a_step_needs_universes_like_ours(near):
     model, found, z = near
-    far = model.compressor.features(tf.constant(found)).numpy()[:, -1] < 0.1
+    far = model.encodeor.features(tf.constant(found)).numpy()[:, -1] < 0.1
     with pytest.raises(ValueError, match="cannot be fitted to 0 examples"):
-        model.compressor.adapt(found[far], z[far])
+        model.encodeor.adapt(found[far], z[far])
 
 
 def test_a_second_step_begins_where_the_first_ends(compressor, measured, data, tmp_path):
@@ -222,7 +222,7 @@ def test_a_committee_of_posteriors(near, tmp_path):
     model = posterior(compressor, "mdn", members=2)
     theta = model.bijector().forward(z).numpy()
     model.adapt(found, theta)
-    summaries = model.compress(found)
+    summaries = model.encode(found)
     single = []
     for member in model.density.members:
         alone = posterior(compressor, "mdn")

@@ -56,27 +56,27 @@ def test_density_is_that_of_the_distribution(trained):
     assert distribution.sample(4, seed=[1, 2]).shape == (4, 8, 2)
     grid = np.stack(np.meshgrid(np.linspace(0.501, 1.999, 200), np.linspace(-6, 6, 120), indexing="ij"), -1)
     flat = grid.reshape(-1, 2).astype("float32")
-    summaries = np.repeat(trained.compress(maps[:1]), len(flat), 0)
-    density = np.exp(trained.log_prob_of_summaries(flat, summaries))
+    summaries = np.repeat(trained.encode(maps[:1]), len(flat), 0)
+    density = np.exp(trained.log_prob_of_features(flat, summaries))
     assert density.sum() * (1.498 / 199) * (12 / 119) == pytest.approx(1.0, abs=0.02)
     edges = np.array([[0.4, 0.0], [0.5, 0.0], [1.0, 0.0], [2.0, 0.0], [2.1, 0.0]], "float32")
-    found = trained.log_prob_of_summaries(edges, summaries[:5]).numpy()
+    found = trained.log_prob_of_features(edges, summaries[:5]).numpy()
     assert np.isfinite(found[2]) and np.all(found[[0, 1, 3, 4]] == -np.inf)
 
 
 def test_turned_maps_have_the_same_posterior(trained):
     """Turned, flipped, or moved."""
     maps, _ = simulated(16, 4)
-    summaries = trained.compress(maps).numpy()
+    summaries = trained.encode(maps).numpy()
     scatter = summaries.std(0)
     for change in (lambda v: np.flip(v, 1), lambda v: np.rot90(v, axes=(1, 2)), lambda v: np.roll(v, (3, -8), (1, 2))):
-        assert np.all(np.abs(trained.compress(change(maps)) - summaries) < 1e-3 * scatter)
+        assert np.all(np.abs(trained.encode(change(maps)) - summaries) < 1e-3 * scatter)
 
 
 def test_statistics_do_in_place_of_maps(trained):
     maps, theta = simulated(8, 5)
     statistics = trained.compressor.statistics(maps)
-    np.testing.assert_allclose(trained.compress(statistics), trained.compress(maps), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(trained.encode(statistics), trained.encode(maps), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(trained.log_prob(theta, statistics), trained.log_prob(theta, maps), rtol=1e-3, atol=1e-3)
     model = new()
     model.adapt(np.asarray(statistics), theta)

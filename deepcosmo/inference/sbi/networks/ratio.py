@@ -18,18 +18,19 @@ class RatioEstimator(ProbabilisticModel):
 
     NRE-C (Miller, Weniger & Forré 2022, arXiv:2210.06170): for each x a classifier chooses among `contrasts` + 1
     hypotheses: each of the parameters of this many simulations made x, or none of them did. Unlike that of choosing
-    among parameters alone, the ratio is normalised for every x. `fit(x, y)` after `adapt(x, y)`.
+    among parameters alone, the ratio is normalised for every x. `fit(x, targets)` after `adapt(x, targets)`, with
+    targets a dict of "theta", parameters y (batch, dim).
 
-    Where the simulator knows how likely other parameters were to have made x and its latent variables z, the columns of
-    y may go on with k of them, draws of the same distribution, and with ln p(x, z | other) - ln p(x, z | own) of each.
-    Then these are the hypotheses, and not the parameters that did make x but the probability of each to have made x and
-    z is what the classifier learns, as in ALICE (Stoye, Brehmer, Louppe, Pavez & Cranmer 2018, arXiv:1808.00973): the
-    same on average, with less noise.
+    Where the simulator knows how likely other parameters were to have made x and its latent variables z, targets may
+    have k of them, "others" (batch, k, dim), draws of the same distribution, and "log_joint" (batch, k), ln p(x, z |
+    other) - ln p(x, z | own). Then these are the hypotheses, and not the parameters that did make x but the probability
+    of each to have made x and z is what the classifier learns, as in ALICE (Stoye, Brehmer, Louppe, Pavez & Cranmer
+    2018, arXiv:1808.00973): the same on average, with less noise.
 
     Args:
         dim: length of y.
         x_shape, compressor, gaps: as of `PreparedDensity`.
-        contrasts: parameters to choose from, where y has no others.
+        contrasts: parameters to choose from, where targets have no others.
         hidden: widths of the hidden layers, which are residual.
     """
 
@@ -55,44 +56,47 @@ class RatioEstimator(ProbabilisticModel):
         return self.prepared.supports_xla
 
     def adapt(self, x, y):
-        """Measures scales and a linear regression on arrays (n, *x_shape) and (n, dim or more)."""
-        y = y[:, : self.dim]
-        self.prepared.adapt(x, y)
-        self.scale_y.adapt(y, np.zeros((len(y), 0)))
+        """Measures scales and a linear regression on arrays (n, *x_shape) and targets."""
+        theta = y["theta"]
+        self.prepared.adapt(x, theta)
+        self.scale_y.adapt(theta, np.zeros((len(theta), 0)))
+
+    def encode(self, x):
+        """Features (batch, n) of x (batch, *x_shape)."""
+        return self.prepared.encode(x)
 
     def call(self, x):
-        """Features (batch, n) of x (batch, *x_shape)."""
-        return self.prepared(x)
+        return self.encode(x)
+
+    def own_compressor(self):
+        """The compressor that is trained along."""
+        return self.prepared.compressor
 
     def log_ratio_of_features(self, y, features):
         """ln p(x | y) / p(x) (batch,), for y (batch, dim) and features (batch, n) of x."""
         scaled = self.scale_y(y, features[:, :0])[0]
         # and y as it is left by the regression on x: near x's own parameters it is small
-        left = self.prepared.linear(y, self.prepared._linear_features(features))[0]
-        left = ops.arcsinh(left)
+        left = ops.arcsinh(self.prepared.left(y, features)[0])
         return self.network(ops.concatenate([features, scaled, left], -1))[:, 0]
 
     def loss_per_example(self, x, y, y_pred):
-        y, others, log_joint = self._split(y)
+        theta, others = y["theta"], []
+        if "others" in y:
+            others = [y["others"][:, k] for k in range(y["others"].shape[1])]
         count = len(others) + 1 if others else self.contrasts
-        # others of the batch are draws of the same distribution: y[i - k]
-        rolled = [self.log_ratio_of_features(ops.roll(y, k, axis=0), y_pred) for k in range(1, count + 1)]
-        own = chosen = self.log_ratio_of_features(y, y_pred)
+        # others of the batch are draws of the same distribution: theta[i - k]
+        rolled = [self.log_ratio_of_features(ops.roll(theta, k, axis=0), y_pred) for k in range(1, count + 1)]
+        own = chosen = self.log_ratio_of_features(theta, y_pred)
         alternatives = [self.log_ratio_of_features(other, y_pred) for other in others] or rolled[:-1]
         hypotheses = ops.stack([own, *alternatives])
         if others:
+            log_joint = y["log_joint"]
             made_it = ops.softmax(ops.concatenate([ops.zeros_like(log_joint[:, :1]), log_joint], -1))
             chosen = ops.einsum("kn,nk->n", hypotheses, made_it)
         log_count = float(np.log(count))
         joint = ops.logaddexp(log_count, ops.logsumexp(hypotheses, axis=0))
         apart = ops.logaddexp(log_count, ops.logsumexp(ops.stack(rolled), axis=0))
         return 0.5 * (joint - chosen) + 0.5 * (apart - log_count)
-
-    def _split(self, y):
-        """Parameters (batch, dim), a list of k others, and the logarithms (batch, k) of their joint ratios."""
-        k = (y.shape[-1] - self.dim) // (self.dim + 1)
-        y, others, log_joint = ops.split(y, [self.dim, self.dim * (k + 1)], axis=-1)
-        return y, ops.split(others, k, axis=-1) if k else [], log_joint
 
     def get_config(self):
         inner = self.prepared.get_config()

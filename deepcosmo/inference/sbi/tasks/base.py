@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference.sbi.mcmc import Sampler
-from deepcosmo.inference.sbi.support import unconstraining
+from deepcosmo.inference.sbi.support import Support
 
 tfd = tfp.distributions
 
@@ -49,7 +49,7 @@ class Task(abc.ABC):
         return self._by_chains(self.prior, x, n, seed)
 
     def _by_chains(self, prior, x, n, seed):
-        sampler = Sampler(prior, unconstraining(prior), self.log_likelihood)
+        sampler = Sampler(Support(prior), self.log_likelihood)
         return sampler.sample(n, tf.convert_to_tensor(x, tf.float32)[None], seed=seed)[0]
 
     def observation(self, number):

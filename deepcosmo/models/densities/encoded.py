@@ -1,0 +1,35 @@
+"""Densities of vectors given data of any kind: an encoder makes features of these, and a density depends on them."""
+
+from deepcosmo.models.base import ProbabilisticModel
+
+__all__ = ["EncodedDensity"]
+
+
+class EncodedDensity(ProbabilisticModel):
+    """p(y | x), by features of x: who asks several times of the same x encodes it once.
+
+    A subclass defines `encode`, `log_prob_of_features` and `sample_of_features`. The model's output are the features.
+    """
+
+    def encode(self, x):
+        """Features (batch, n) of x (batch, ...)."""
+        raise NotImplementedError
+
+    def log_prob_of_features(self, y, features):
+        """As `log_prob`, for features (batch, n) of x."""
+        raise NotImplementedError
+
+    def sample_of_features(self, n, features, *, seed):
+        """As `sample`, for features (batch, n) of x."""
+        raise NotImplementedError
+
+    def call(self, x):
+        return self.encode(x)
+
+    def log_prob(self, y, x):
+        """ln p(y | x) in nats (batch,), for y (batch, dim) and x (batch, ...)."""
+        return self.log_prob_of_features(y, self.encode(x))
+
+    def sample(self, n, x, *, seed):
+        """Draws (n, batch, dim) for x (batch, ...); `seed` is an int or int32[2]."""
+        return self.sample_of_features(n, self.encode(x), seed=seed)
