@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 AnyCosmology: TypeAlias = "Cosmology | astropy.cosmology.FLRW"
+Power = TypeVar("Power", bound=Callable[..., tf.Tensor])
 
 SPEED_OF_LIGHT = 299792.458  # km/s
 T_CMB = 2.7255  # K
@@ -225,7 +226,7 @@ def _power_today(p):
     return amplitude * delta, amplitude
 
 
-def _of_arrays(power):
+def _of_arrays(power: Power) -> Power:
     """`power` of wavenumbers (nk,) or (..., nz, nk) and redshifts (nz,), for numbers as well."""
 
     @functools.wraps(power)
@@ -245,7 +246,7 @@ def _of_arrays(power):
         values = power(cosmology, k if k.shape.rank else k[None], tf.reshape(z, [-1]))
         return tf.squeeze(values, numbers) if numbers else values
 
-    return of_any
+    return of_any  # type: ignore[return-value]  # of the signature of `power`
 
 
 @_of_arrays

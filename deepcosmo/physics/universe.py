@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import astropy.cosmology
+    import tensorflow as tf
 
 __all__ = ["Cosmology"]
 
@@ -22,12 +23,12 @@ class Cosmology(NamedTuple):
         w_0: equation of state of dark energy, constant in time.
     """
 
-    omega_c: float
-    omega_b: float
-    h: float
-    n_s: float
-    sigma_8: float
-    w_0: float = -1.0
+    omega_c: float | tf.Tensor
+    omega_b: float | tf.Tensor
+    h: float | tf.Tensor
+    n_s: float | tf.Tensor
+    sigma_8: float | tf.Tensor
+    w_0: float | tf.Tensor = -1.0
 
     @classmethod
     def from_astropy(
