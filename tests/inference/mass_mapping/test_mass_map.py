@@ -51,6 +51,22 @@ def test_kaiser_squires_is_the_inversion_smoothed(shape):
     assert result.samples is result.map is None and result.best is result.mean
 
 
+@pytest.mark.parametrize("method", ["kaiser_squires", "wiener", "sparse", "tv"])
+def test_classical_methods_take_any_noise(method):
+    kappa, shear = (v[0] for v in lognormal(64))
+    clean = shear - NOISE * np.random.default_rng(0).normal(size=(2, 256, 256, 2))[0, :64, :64]
+    for noise in (1e-6, 1e-3, 0.0056, 0.022):
+        found = mass_map(clean, noise, pixel_scale=SCALE, method=method, num_samples=1)
+        assert np.abs(found.best).max() < 2 * np.abs(kappa).max()
+
+
+def test_the_published_unet_refuses_noise_that_it_was_not_trained_on():
+    noise = np.where(np.arange(64) < 20, 0.05, 0.3) * np.ones((64, 1))
+    for noise_std in (0.022, noise):
+        with pytest.raises(ValueError, match="unet_kappa takes noise of at least 0.065 .* got 0.0.*'posterior'"):
+            mass_map(np.zeros((64, 64, 2)), noise_std, pixel_scale=SCALE, method="unet")
+
+
 def test_kaiser_squires_propagates_the_noise():
     rng = np.random.default_rng(1)
     shape, count = (32, 40), 100
