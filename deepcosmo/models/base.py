@@ -91,8 +91,10 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
             loss = loss + self._aggregate_additional_loss(regularisation)
         return loss
 
-    # Keras casts arrays to the precision that it is set to: defined here, these are `SinglePrecision`, too
-    fit, evaluate, predict = keras.Model.fit, keras.Model.evaluate, keras.Model.predict
+    # Keras casts arrays and learning rates to the precision that it is set to: defined here, these are
+    # `SinglePrecision`, too
+    compile, fit = keras.Model.compile, keras.Model.fit
+    evaluate, predict = keras.Model.evaluate, keras.Model.predict
 
     @property
     def jit_compile(self):

@@ -61,8 +61,8 @@ def test_new_models_train_as_in_float32(setting, cls):
 
 
 def test_statistics_of_maps_keep_their_precision(setting):
-    maps = np.random.default_rng(2).normal(size=(2, 16, 16, 1)).astype("float32")
-    arguments = {"size": 16, "channels": 1, "noise_std": 1.0, "signal": np.ones((4, 1, 1)), "bands": 4}
+    maps = np.random.default_rng(2).normal(size=(2, 16, 16, 2)).astype("float32")
+    arguments = {"size": 16, "channels": 2, "noise_std": 1.0, "signal": np.tile(np.eye(2), (4, 1, 1)), "bands": 4}
     found = FieldStatistics(**arguments)(maps)
     with single_precision():
         np.testing.assert_array_equal(found, FieldStatistics(**arguments)(maps))

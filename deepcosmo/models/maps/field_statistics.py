@@ -50,7 +50,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         self.size, self.channels, self.noise_std, self.bands = size, channels, float(noise_std), bands
         self.signal = signal
         self.powers = BandPowers(size=size, channels=channels, bands=bands)
-        cycles = size * frequency((size, size))
+        cycles = size * frequency((size, size))[:, : size // 2 + 1]  # of a quadrant, which tells those of the others
         inside = (cycles > 0) & (cycles < size / 2)
         below, share = between(cycles, size / np.sqrt(2), len(signal))
         weights = (np.stack([1 - share, share]) * inside)[..., None].astype("float32")
@@ -60,12 +60,12 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         over_total = np.linalg.inv(np.eye(channels) + signal)
         wiener = signal @ over_total
         variance = np.einsum("nii->ni", wiener @ signal)  # of Wiener-filtered modes
-        count = np.broadcast_to(multiplicity(size)[:, None], cycles.shape)
+        count = np.outer(multiplicity(size), multiplicity(size))
         power = weights[0] * variance[below] + weights[1] * variance[below + 1]
         self._scale = np.sqrt(np.einsum("xy,xyi->i", count, power) / size**2).astype("float32")
         # of each node: to A, and to B of unit variance
         self._filters = np.concatenate([over_total, wiener / self._scale[:, None]], 1).astype("float32")
-        self._count = (multiplicity(size)[:, None] / size**4).astype("float32")
+        self._count = (multiplicity(size)[:, None, None] / size**4).astype("float32")
         self._pairs = np.tril_indices(channels)
         self.built = True
 
@@ -83,7 +83,11 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
     def _hats(self):
         """Weights (n // 2 + 1, n, nodes) of the nodes at the modes."""
         below = ops.cast(self._below, "int32")
-        return sum(w * ops.one_hot(below + i, len(self.signal)) for i, w in enumerate(self._weights))
+        return self._unfolded(sum(w * ops.one_hot(below + i, len(self.signal)) for i, w in enumerate(self._weights)))
+
+    def _unfolded(self, quadrant):
+        """All modes (n // 2 + 1, n, ...) of those of a quadrant (n // 2 + 1, n // 2 + 1, ...)."""
+        return ops.concatenate([quadrant, ops.flip(quadrant[:, 1 : (self.size + 1) // 2], 1)], 1)
 
     def filtered(self, maps):
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""
@@ -94,9 +98,11 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         transfer = ops.matmul(self._hats(), self._filters.reshape(len(self.signal), -1))
         transfer = ops.transpose(ops.reshape(transfer, (n // 2 + 1, n, 2 * k, k)), (2, 3, 0, 1))
 
+        windows = [self._unfolded(window) for window in self._windows]
+
         def passed(part):  # (batch, channels, n // 2 + 1, n)
             part = sum(part[:, i : i + 1] * transfer[None, :, i] for i in range(k))
-            bands = [part[:, k:] * window for window in self._windows]
+            bands = [part[:, k:] * window for window in windows]
             return ops.reshape(ops.concatenate([part[:, :k], *bands], 1), (-1, n // 2 + 1, n))
 
         images = ops.reshape(inverse_fourier([passed(part) for part in modes], n), (-1, 4, k, n, n))
@@ -118,7 +124,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         flat = ops.reshape(maps - ops.mean(maps, (-2, -1), keepdims=True), (-1, n, n))
         real, imaginary = (ops.reshape(v, (-1, self.channels, n // 2 + 1, n)) for v in fourier(flat))
         signal = (self.signal * self._scale[:, None] * self._scale)[:, first, second].astype("float32")
-        weight = ops.transpose(ops.matmul(self._hats() * self._count[..., None], signal), (2, 0, 1))
+        weight = ops.transpose(ops.matmul(self._hats() * self._count, signal), (2, 0, 1))
         sums = [ops.sum(weight[k] * (real[:, i] * real[:, j] + imaginary[:, i] * imaginary[:, j]), (1, 2))
                 for k, (i, j) in enumerate(zip(first, second, strict=True))]  # fmt: skip
         return ops.stack(sums, -1)
