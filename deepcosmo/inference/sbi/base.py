@@ -43,7 +43,7 @@ class Estimator(SinglePrecision, abc.ABC):
         history: losses of each epoch, list of dicts; the loss is a negative log-density in nats.
     """
 
-    _takes = ("scores",)  # of what simulators may know besides data
+    _takes: tuple[str, ...] = ("scores",)  # of what simulators may know besides data
 
     def __init__(self, prior, *, density="maf_mog", compressor=None, options=None):
         if density not in DENSITIES:

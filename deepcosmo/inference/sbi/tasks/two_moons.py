@@ -13,7 +13,7 @@ tfd = tfp.distributions
 __all__ = ["TwoMoons"]
 
 
-class _Crescent(tfd.Distribution):
+class _Crescent(tfp.distributions.Distribution):
     """Points on an arc of radius 0.1 +- 0.01, right of (0.25, 0), moved by `centre` (..., 2)."""
 
     RADIUS, WIDTH, OFFSET = 0.1, 0.01, 0.25
