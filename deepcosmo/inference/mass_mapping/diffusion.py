@@ -13,15 +13,19 @@ uniform there is nothing to take back. A reverse diffusion, whose state x is kap
 known until it is all that matters. Notation as in `wiener`.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from deepcosmo._types import Progress
 from deepcosmo.inference.mass_mapping import priors, score_hmc
 from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.models.kappa.score import noise_levels, reverse_diffusion
 from deepcosmo.physics import lensing, wiener
+
+if TYPE_CHECKING:
+    from deepcosmo.models.kappa.score import KappaScore
 
 __all__ = ["estimate"]
 
@@ -84,8 +88,19 @@ def _mean(model, kappa, data, seed, residual):
     return mean + scatter * wiener.solve(rhs, data.power, data.precision)
 
 
-def estimate(shear, precision, *, pixel_scale, num_samples, seed, model=None, sampler="diffusion", steps=12,
-             residual=True, progress=None):
+def estimate(
+    shear: np.ndarray,
+    precision: np.ndarray,
+    *,
+    pixel_scale: float,
+    num_samples: int,
+    seed: tf.Tensor,
+    model: "KappaScore | None" = None,
+    sampler: str = "diffusion",
+    steps: int = 12,
+    residual: bool = True,
+    progress: Progress | None = None,
+) -> MassMap:
     """Samples of the posterior of `mass_map`, see there."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}; got {sampler!r}")

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.fft
 
 from deepcosmo._quantities import in_unit
+from deepcosmo._types import Number
 from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.physics import fields
 from deepcosmo.physics.shear_modes import response
@@ -29,7 +30,7 @@ def _filtered(maps, filters):
     return scipy.fft.irfft2(modes, maps.shape[:2], workers=-1)
 
 
-def estimate(shear, precision, *, pixel_scale, smoothing=1.0):
+def estimate(shear: np.ndarray, precision: np.ndarray, *, pixel_scale: float, smoothing: Number = 1.0) -> MassMap:
     """Kaiser-Squires of `mass_map`, see there."""
     smoothing = in_unit(smoothing, "arcmin", "smoothing").item()
     if not smoothing >= 0:

@@ -5,6 +5,9 @@
 A is the shear, K is diagonal in Fourier space, and R the norm whose dual ball `project` projects onto.
 """
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
 
 from deepcosmo.inference.mass_mapping import priors
@@ -16,7 +19,15 @@ __all__ = ["most_probable"]
 ITERATIONS = 150  # four times as many change the error of a map with COSMOS noise by less than 1%
 
 
-def most_probable(shear, precision, grid, filters, steps, limits, project):
+def most_probable(
+    shear: np.ndarray,
+    precision: np.ndarray,
+    grid: tuple[int, int],
+    filters: np.ndarray,
+    steps: np.ndarray,
+    limits: np.ndarray,
+    project: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+) -> MassMap:
     """`MassMap` with the `map` of a shear map.
 
     Args:

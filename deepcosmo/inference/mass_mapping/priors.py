@@ -2,13 +2,19 @@
 
 import functools
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.fft
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit
 from deepcosmo.physics import cosmology, fields
+
+if TYPE_CHECKING:
+    from deepcosmo.models.kappa.score import KappaScore
+    from deepcosmo.models.kappa.unet import KappaUNet
 
 __all__ = [
     "embedded",
@@ -31,7 +37,7 @@ NETWORK_PADDING = 20.0
 
 
 @functools.cache
-def fiducial_spectrum():
+def fiducial_spectrum() -> tuple[np.ndarray, np.ndarray]:
     """Multipoles and C(ell), steradian, of the convergence for Planck 2018 parameters (arXiv:1807.06209).
 
     Sources have n(z) proportional to z^2 exp(-(z / 0.9)^1.5), median 1.27: close to the faint galaxies of COSMOS,
@@ -44,7 +50,7 @@ def fiducial_spectrum():
     return ell, c_ell.numpy()[0, 0]
 
 
-def spectrum(prior):
+def spectrum(prior: tuple[ArrayLike, ArrayLike] | None) -> tuple[np.ndarray, np.ndarray]:
     """`prior`, checked: a pair (ell, c_ell) of arrays (n_ell,); None stands for `fiducial_spectrum`."""
     if prior is None:
         return fiducial_spectrum()
@@ -57,7 +63,9 @@ def spectrum(prior):
     return ell, c_ell
 
 
-def power_of_modes(prior, *, shape, pixel_scale):
+def power_of_modes(
+    prior: tuple[ArrayLike, ArrayLike] | None, *, shape: tuple[int, int], pixel_scale: float
+) -> np.ndarray:
     """Prior variance of the modes of a map: C(ell) over the area of a pixel, 0 for the mean.
 
     The field is that of the pixels' centres. Averaging over pixels lowers the power by less than 1% where it exceeds
@@ -75,13 +83,13 @@ def power_of_modes(prior, *, shape, pixel_scale):
     return fields.on_modes(tf.constant(c_ell), ell, shape, pixel_scale).numpy() / np.radians(pixel_scale / 60) ** 2
 
 
-def grid_shape(shape, pixel_scale):
+def grid_shape(shape: tuple[int, int], pixel_scale: float) -> tuple[int, int]:
     """Shape of the periodic grid around a map of (rows, columns); `pixel_scale` in arcmin."""
     padding = math.ceil(PADDING / pixel_scale)
     return tuple(scipy.fft.next_fast_len(n + padding, real=True) for n in shape)
 
 
-def network_grid(model, shape, pixel_scale):
+def network_grid(model: "KappaScore | KappaUNet", shape: tuple[int, int], pixel_scale: float) -> tuple[int, int]:
     """As `grid_shape`, for a network: sides are multiples of `model.multiple`, and padding is `NETWORK_PADDING`.
 
     Raises:
@@ -94,19 +102,19 @@ def network_grid(model, shape, pixel_scale):
 
 
 @functools.cache
-def published(name):
+def published(name: str) -> Any:
     """A network of the zoo."""
     from deepcosmo import zoo
 
     return zoo.load(name)
 
 
-def middle(grid, shape):
+def middle(grid: tuple[int, int], shape: tuple[int, int]) -> tuple[slice, ...]:
     """Where a map of `shape` lies in the middle of a grid: slices of rows and columns."""
     return tuple(slice((whole - n) // 2, (whole + n) // 2) for whole, n in zip(grid, shape, strict=True))
 
 
-def embedded(field, grid):
+def embedded(field: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """`field` (rows, columns, ...) in the middle of zeros (*grid, ...)."""
     whole = np.zeros((*grid, *field.shape[2:]), field.dtype)
     whole[middle(grid, field.shape[:2])] = field

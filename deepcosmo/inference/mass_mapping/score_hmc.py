@@ -1,12 +1,17 @@
 """Hamiltonian Monte Carlo with a score in place of a density, annealed over noise levels (Remy et al. 2023)."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from deepcosmo._types import Seed, TensorLike
 from deepcosmo.physics import lensing, wiener
 from deepcosmo.physics.shear_modes import as_complex
+
+if TYPE_CHECKING:
+    from deepcosmo.models.kappa.score import KappaScore
 
 __all__ = ["ScoreHMC", "annealed"]
 
@@ -36,18 +41,22 @@ class ScoreHMC(tfp.mcmc.TransitionKernel):
         num_leapfrog_steps: per transition.
     """
 
-    def __init__(self, score, *, step_size, num_leapfrog_steps):
+    def __init__(
+        self, score: Callable[[tf.Tensor], tf.Tensor], *, step_size: TensorLike, num_leapfrog_steps: int
+    ) -> None:
         self._score, self._step, self._count = score, step_size, num_leapfrog_steps
 
     @property
-    def is_calibrated(self):
+    def is_calibrated(self) -> bool:
         return True
 
-    def bootstrap_results(self, state):
+    def bootstrap_results(self, state: tf.Tensor) -> ScoreHMCResults:
         chains = tf.shape(state)[:1]
         return ScoreHMCResults(self._score(state), tf.zeros(chains, state.dtype), tf.ones(chains, tf.bool))
 
-    def one_step(self, current_state, previous_kernel_results, seed=None):
+    def one_step(
+        self, current_state: tf.Tensor, previous_kernel_results: ScoreHMCResults, seed: "Seed | None" = None
+    ) -> tuple[tf.Tensor, ScoreHMCResults]:
         seeds = tf.unstack(tf.random.split(tfp.random.sanitize_seed(seed), 2))
         momentum = tf.random.stateless_normal(tf.shape(current_state), seeds[0], dtype=current_state.dtype)
         axes = list(range(1, len(current_state.shape)))
@@ -101,7 +110,19 @@ def _transitions(model, x, shear, power, precision, sigma, step, seed, count, le
     return scaled(state[-1]), tf.reduce_mean(accepted)
 
 
-def annealed(model, x, shear, power, precision, levels, seed, *, transitions=4, leapfrogs=12, residual=True):
+def annealed(
+    model: "KappaScore",
+    x: tf.Tensor,
+    shear: tf.Tensor,
+    power: tf.Tensor,
+    precision: tf.Tensor,
+    levels: Sequence[float],
+    seed: tf.Tensor,
+    *,
+    transitions: int = 4,
+    leapfrogs: int = 12,
+    residual: bool = True,
+) -> tuple[tf.Tensor, list[float]]:
     """Takes maps x through tempered posteriors at decreasing noise levels.
 
     At level sigma the prior is smoothed by white noise of that standard deviation and the variance of the shear's

@@ -2,15 +2,17 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo.inference.mass_mapping import priors
+from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.inference.mass_mapping.primal_dual import most_probable
 from deepcosmo.physics.fields import multiplicity
 
 __all__ = ["estimate", "starlet"]
 
 
-def starlet(shape, scales):
+def starlet(shape: tuple[int, int], scales: int) -> np.ndarray:
     """Starlet transform of periodic maps (Starck et al. 2007): undecimated, isotropic, from cubic B-splines.
 
     Returns:
@@ -26,7 +28,14 @@ def starlet(shape, scales):
     return -np.diff(smooth, axis=0)
 
 
-def estimate(shear, precision, *, pixel_scale, prior=None, weight=0.5):
+def estimate(
+    shear: np.ndarray,
+    precision: np.ndarray,
+    *,
+    pixel_scale: float,
+    prior: tuple[ArrayLike, ArrayLike] | None = None,
+    weight: float = 0.5,
+) -> MassMap:
     """Sparse map of `mass_map`, see there.
 
     A coefficient whose rms in the prior is s has probability exp(-weight w |coefficient| / s), where w < 1 makes up for

@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo.inference.mass_mapping import priors
+from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.inference.mass_mapping.primal_dual import most_probable
 
 __all__ = ["estimate"]
 
 
-def estimate(shear, precision, *, pixel_scale, weight=1.0):
+def estimate(shear: np.ndarray, precision: np.ndarray, *, pixel_scale: float, weight: float = 1.0) -> MassMap:
     """Total-variation map of `mass_map`, see there.
 
     The penalty is `weight` / sigma times the sum over pixels of |gradient|, with 1 / sigma^2 the mean precision of the

@@ -1,11 +1,17 @@
 """Posterior mean and scatter of the convergence by the network `KappaUNet`."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import scipy.ndimage
 import tensorflow as tf
 
 from deepcosmo.inference.mass_mapping import priors
 from deepcosmo.inference.mass_mapping.methods import MassMap
 from deepcosmo.models.kappa.unet import network_input
+
+if TYPE_CHECKING:
+    from deepcosmo.models.kappa.unet import KappaUNet
 
 __all__ = ["estimate"]
 
@@ -22,7 +28,9 @@ def _posterior(model, shear, power, precision):
     return posterior.loc[0], posterior.scale[0]
 
 
-def estimate(shear, precision, *, pixel_scale, model=None):
+def estimate(
+    shear: np.ndarray, precision: np.ndarray, *, pixel_scale: float, model: "KappaUNet | None" = None
+) -> MassMap:
     """Mean and scatter of `mass_map`, see there."""
     if model is None:
         _check_depth(precision)

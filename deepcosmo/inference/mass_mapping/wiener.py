@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo.inference.mass_mapping import priors
 from deepcosmo.inference.mass_mapping.methods import MassMap
@@ -10,7 +11,15 @@ from deepcosmo.physics import wiener
 __all__ = ["estimate"]
 
 
-def estimate(shear, precision, *, pixel_scale, num_samples, seed, prior=None):
+def estimate(
+    shear: np.ndarray,
+    precision: np.ndarray,
+    *,
+    pixel_scale: float,
+    num_samples: int,
+    seed: tf.Tensor,
+    prior: tuple[ArrayLike, ArrayLike] | None = None,
+) -> MassMap:
     """Wiener filter and constrained realisations of `mass_map`, see there."""
     grid = priors.grid_shape(shear.shape[:2], pixel_scale)
     inside = priors.middle(grid, shear.shape[:2])
