@@ -1,16 +1,17 @@
 """Kinds of arguments that many public functions take; type checkers read them, nothing is imported for them."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
+    import tensorflow_probability as tfp
     from astropy.units import Quantity
     from numpy.typing import ArrayLike
 
-__all__ = ["Columns", "Number", "PathLike", "Progress", "Seed", "TensorLike"]
+__all__ = ["Columns", "Number", "PathLike", "Prior", "Progress", "Seed", "TensorLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -28,3 +29,6 @@ Seed: TypeAlias = "int | TensorLike"
 
 Columns: TypeAlias = "Mapping[str, np.ndarray]"
 """Statistics or conditions by name, arrays (n,)."""
+
+Prior: TypeAlias = "tfp.distributions.Distribution | Sequence[tfp.distributions.Distribution]"
+"""What `sbi.support.vectors` takes: a distribution of vectors, a joint one, or a list of independent ones."""

@@ -2,13 +2,17 @@
 
 import abc
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import PathLike, Prior, Seed
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.networks.scored import Scored
-from deepcosmo.inference.sbi.posterior import SampledPosterior
+from deepcosmo.inference.sbi.posterior import Posterior, SampledPosterior
 from deepcosmo.inference.sbi.saving import Saved, save
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.inference.sbi.training import Training, copied, trained
@@ -17,6 +21,11 @@ from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.densities.prepared import DENSITIES
 from deepcosmo.nn.transforms.outliers import extreme
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from typing_extensions import Self
 
 __all__ = ["Estimator", "OfFeatures", "OfLikelihood"]
 
@@ -43,9 +52,19 @@ class Estimator(SinglePrecision, abc.ABC):
         history: losses of each epoch, list of dicts; the loss is a negative log-density in nats.
     """
 
+    network: Any  # None before `fit`, as those below
+    _form: Any
+    _typical: Any
     _takes: tuple[str, ...] = ("scores",)  # of what simulators may know besides data
 
-    def __init__(self, prior, *, density="maf_mog", compressor=None, options=None):
+    def __init__(
+        self,
+        prior: Prior,
+        *,
+        density: str = "maf_mog",
+        compressor: "keras.Model | None" = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
         if density not in DENSITIES:
             raise ValueError(f"density must be one of {', '.join(DENSITIES)}; got {density!r}")
         self.prior, self.support = prior, Support(prior)
@@ -54,7 +73,17 @@ class Estimator(SinglePrecision, abc.ABC):
         self.network, self.history = None, []
         self._form, self._typical, self._along, self._sampler = None, None, False, None
 
-    def fit(self, theta, x, *, scores=None, joint_ratios=None, seed=0, invalid="raise", **settings):
+    def fit(
+        self,
+        theta: ArrayLike,
+        x: ArrayLike,
+        *,
+        scores: ArrayLike | None = None,
+        joint_ratios: tuple[ArrayLike, ArrayLike] | None = None,
+        seed: int = 0,
+        invalid: str = "raise",
+        **settings: Any,
+    ) -> "Self":
         """Trains a new network on simulations.
 
         Args:
@@ -122,16 +151,16 @@ class Estimator(SinglePrecision, abc.ABC):
         """ln of the density or ratio (n,), for parameters (n, dim) and data (n, ...) as `_roles` gives them."""
 
     @abc.abstractmethod
-    def posterior(self, x):
+    def posterior(self, x: ArrayLike) -> Posterior:
         """The posterior given the observation x, an array of the shape of one simulation."""
 
     # ---- files
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the trained estimator to one file, for `sbi.load(path, prior)`."""
         save(self, path)
 
-    def state(self):
+    def state(self) -> Saved:
         """All that `sbi.save` writes.
 
         Raises:
@@ -147,7 +176,7 @@ class Estimator(SinglePrecision, abc.ABC):
         return Saved(kind=type(self).__name__, facts=facts, arrays=arrays | self.support.fingerprint(), models=models)
 
     @classmethod
-    def of_state(cls, saved, prior):
+    def of_state(cls, saved: Saved, prior: Prior) -> "Self":
         """The trained estimator that `state` was taken of.
 
         Raises:
@@ -226,15 +255,15 @@ class OfLikelihood(Estimator):
     def _data(self, x):
         """What the network makes of data (m, ...) that are checked and compressed: vectors (m, n)."""
 
-    def several(self, x):
+    def several(self, x: ArrayLike) -> "tf.Tensor":
         """Data (m, ...) as `log_likelihood` has them."""
         return self._data(self._several(x))
 
-    def observed(self, x):
+    def observed(self, x: ArrayLike) -> "tf.Tensor":
         """One observation, as `several` has them; warns if it is unlike all simulations."""
         return self._data(self._observed(x))
 
-    def log_likelihood(self):
+    def log_likelihood(self) -> "Callable[[tf.Tensor, tf.Tensor], tf.Tensor]":
         """The function of parameters (n, dim) and as many rows of `several`: ln p(x | theta) up to a constant (n,)."""
         network = self.network  # posteriors keep theirs when another one is trained
         return lambda theta, data: self._log_density(network, self.support.centred(theta), data)
@@ -245,10 +274,10 @@ class OfLikelihood(Estimator):
             self._sampler = Sampler(self.support, self.log_likelihood())
         return self._sampler
 
-    def posterior(self, x):
+    def posterior(self, x: ArrayLike) -> SampledPosterior:
         return SampledPosterior(self._chains(), self.observed(x))
 
-    def sample(self, n, x, *, seed):
+    def sample(self, n: int, x: ArrayLike, *, seed: Seed) -> np.ndarray:
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them.
 
         Fewer chains for each than those of `posterior`: warns if they have not mixed.

@@ -1,7 +1,12 @@
 """Bounds of parameters, from the density of their prior alone."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["bounds_of"]
 
@@ -10,7 +15,7 @@ FAR = 1e4  # widths of all draws beyond them: who is possible there has no bound
 FINEST = 1e-9  # of these widths, to which a bound is found at least
 
 
-def bounds_of(prior):
+def bounds_of(prior: "tfp.distributions.Distribution") -> list[tuple[float, float]]:
     """(low, high) of each parameter under a `tfd.Distribution` of vectors (dim,), infinite where there is no bound.
 
     Raises:

@@ -4,11 +4,19 @@
     estimator = NLE(prior, compressor=compress).fit(theta, x)
 """
 
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from deepcosmo._types import Prior
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.inference.sbi.training import Training, copied, trained
 from deepcosmo.models.densities.compressor import Compressor, PointEstimate
 from deepcosmo.models.densities.prepared import PreparedDensity
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["train_compressor"]
 
@@ -21,7 +29,17 @@ LOSSES = {
 }
 
 
-def train_compressor(network, theta, x, prior, *, loss="vmim", seed=0, invalid="raise", **settings):
+def train_compressor(
+    network: "keras.Model",
+    theta: ArrayLike,
+    x: ArrayLike,
+    prior: Prior,
+    *,
+    loss: str = "vmim",
+    seed: int = 0,
+    invalid: str = "raise",
+    **settings: Any,
+) -> Compressor:
     """A Keras model from data to summaries, trained for one of these losses, which Lanzieri et al. 2024
     (arXiv:2407.10877) compare:
 

@@ -5,9 +5,13 @@
     posterior.sample(10_000, seed=0)
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import Prior, Seed
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.base import OfFeatures, OfLikelihood
 from deepcosmo.inference.sbi.networks.atomic import Atomic
@@ -16,6 +20,9 @@ from deepcosmo.inference.sbi.posterior import AmortizedPosterior
 from deepcosmo.inference.sbi.training import trained
 from deepcosmo.models.densities.prepared import PreparedDensity
 from deepcosmo.nn.transforms.outliers import far_out, moved_in
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["APT", "METHODS", "NLE", "NPE", "NRE"]
 
@@ -54,15 +61,15 @@ class NPE(OfFeatures):
     def _log_density(network, theta, data):
         return network.log_prob_of_features(theta, data)
 
-    def posterior(self, x):
+    def posterior(self, x: ArrayLike) -> AmortizedPosterior:
         return AmortizedPosterior(self.support, self.network, self.network(self._observed(x))[0])
 
-    def sample(self, n, x, *, seed):
+    def sample(self, n: int, x: ArrayLike, *, seed: Seed) -> np.ndarray:
         """Draws of the posteriors of many data at once: (n, m, dim) for x (m, ...), as calibration wants them."""
         features = self.network(self._several(x))
         return self.support.parameters(self.network.sample_of_features(n, features, seed=seed)).numpy()
 
-    def log_prob(self, theta, x):
+    def log_prob(self, theta: ArrayLike, x: ArrayLike) -> np.ndarray:
         """ln p(theta_i | x_i) in nats (m,), for theta (m, dim) and x (m, ...); -inf outside of the prior and on its
         bounds."""
         features = self.network(self._several(x))
@@ -138,7 +145,9 @@ class NRE(OfFeatures, OfLikelihood):
 
     _takes = ("scores", "joint_ratios")
 
-    def __init__(self, prior, *, compressor=None, options=None):
+    def __init__(
+        self, prior: Prior, *, compressor: "keras.Model | None" = None, options: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(prior, compressor=compressor, options=options)
 
     @classmethod

@@ -1,5 +1,8 @@
 """Trained estimators out of files."""
 
+from typing import Any
+
+from deepcosmo._types import PathLike, Prior
 from deepcosmo.inference.sbi.ensemble import Ensemble
 from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.saving import read
@@ -8,7 +11,7 @@ from deepcosmo.models.densities.compressor import Compressor  # noqa: F401 that 
 __all__ = ["load"]
 
 
-def load(path, prior):
+def load(path: PathLike, prior: Prior) -> Any:
     """The estimator or ensemble that `sbi.save` wrote, which gives the same posteriors.
 
     Args:

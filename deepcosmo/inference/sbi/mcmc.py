@@ -2,12 +2,18 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Seed
+
+if TYPE_CHECKING:
+    from deepcosmo.inference.sbi.support import Support
 
 __all__ = ["Diagnostics", "Sampler"]
 
@@ -47,15 +53,15 @@ class Sampler:
         log_likelihood: function of parameters (n, dim) and data (n, ...), tensors or a structure of them: nats (n,).
     """
 
-    def __init__(self, support, log_likelihood):
+    def __init__(self, support: "Support", log_likelihood: Callable[[tf.Tensor, Any], tf.Tensor]) -> None:
         self.support, self._of_rows = support, log_likelihood
         self._run = tf.function(self._chains, autograph=False)
 
-    def log_prior(self, z):
+    def log_prior(self, z: tf.Tensor) -> tf.Tensor:
         """ln of the density of unconstrained vectors z (..., dim)."""
         return self.support.log_prior(z) + self.support.log_slope(z)
 
-    def log_likelihood(self, z, data):
+    def log_likelihood(self, z: tf.Tensor, data: Any) -> tf.Tensor:
         """ln p(x_j | theta(z_ij)) (n, m), for unconstrained vectors z (n, m, dim) and data (m, ...)."""
         n, m, dim = tf.unstack(tf.shape(z))
         theta = self.support.parameters(tf.reshape(z, [-1, z.shape[-1]]))
@@ -102,7 +108,7 @@ class Sampler:
         order = np.concatenate([rng.permutation(len(pool)) for _ in range(max(1, -(-n // len(pool))))])[:n]
         return self.support.parameters(tf.gather(pool, order)).numpy(), *(value.numpy() for value in found)
 
-    def sample(self, n, data, *, seed):
+    def sample(self, n: int, data: Any, *, seed: Seed) -> tuple[np.ndarray, Diagnostics]:
         """Draws (n, dim) of the posterior given data (1, ...), and their `Diagnostics`. Warns if R-hat is above 1.2."""
         theta, r_hat, ess, acceptance, stages = self._draws(n, data, CHAINS, stateless_seed(seed))
         if not np.all(r_hat < 1.2):
@@ -110,7 +116,7 @@ class Sampler:
                           "its chains, in numbers that sequential Monte Carlo has found", stacklevel=3)
         return theta[:, 0], Diagnostics(r_hat=r_hat[0], ess=ess[0], acceptance=float(acceptance[0]), stages=int(stages))
 
-    def sample_many(self, n, data, *, seed):
+    def sample_many(self, n: int, data: Any, *, seed: Seed) -> np.ndarray:
         """Draws (n, m, dim) of the posteriors given data (m, ...). Warns if R-hat is above 1.2 for some."""
         m = tf.nest.flatten(data)[0].shape[0]
         if not m:

@@ -1,13 +1,24 @@
 """Posteriors as objects: samples, densities, modes, pictures."""
 
 import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import PathLike, Seed
 from deepcosmo.inference.sbi.simulations import floats
 from deepcosmo.models._precision import SinglePrecision
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from deepcosmo.inference.sbi.mcmc import Diagnostics, Sampler
+    from deepcosmo.inference.sbi.support import Support
+    from deepcosmo.models.densities.encoded import EncodedDensity
 
 __all__ = ["AmortizedPosterior", "Posterior", "SampledPosterior"]
 
@@ -20,11 +31,11 @@ class Posterior(SinglePrecision, abc.ABC):
         dim: length of the parameter vector.
     """
 
-    def __init__(self, support):
+    def __init__(self, support: "Support") -> None:
         self.support, self.dim = support, support.dim
 
     @abc.abstractmethod
-    def sample(self, n, *, seed):
+    def sample(self, n: int, *, seed: Seed) -> np.ndarray:
         """Draws (n, dim), of the precision of `Support`; `seed` is an int or int32[2]. None lies outside of the prior.
         """
 
@@ -32,7 +43,7 @@ class Posterior(SinglePrecision, abc.ABC):
     def _log_prob(self, z):
         """ln of the density of theta(z) (n,), z being unconstrained (n, dim)."""
 
-    def log_prob(self, theta):
+    def log_prob(self, theta: ArrayLike) -> np.ndarray:
         """ln p(theta | x) in nats (...), for theta (..., dim); -inf outside of the prior and on its bounds."""
         theta = floats(theta)
         if theta.shape[-1:] != (self.dim,):
@@ -40,7 +51,7 @@ class Posterior(SinglePrecision, abc.ABC):
         inside, z = self.support.interior(theta.reshape(-1, self.dim))
         return np.reshape(tf.where(inside, self._log_prob(z), -np.inf), theta.shape[:-1])
 
-    def map(self, *, seed=0):
+    def map(self, *, seed: Seed = 0) -> np.ndarray:
         """The parameters of the largest density (dim,): by L-BFGS from the best of 2000 draws."""
         draws = self.sample(2000, seed=seed)
         start = draws[np.argmax(self.log_prob(draws))]
@@ -52,7 +63,15 @@ class Posterior(SinglePrecision, abc.ABC):
         best = self.support.parameters(found.position).numpy()
         return best if self.log_prob(best) > self.log_prob(start) else start
 
-    def corner(self, path=None, *, n=10_000, seed=0, truth=None, labels=None):
+    def corner(
+        self,
+        path: PathLike | None = None,
+        *,
+        n: int = 10_000,
+        seed: Seed = 0,
+        truth: Sequence[float] | np.ndarray | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> "Figure":
         """A corner plot of n draws, by the package `corner`; returns the figure, and writes it to `path`.
 
         Args:
@@ -67,11 +86,11 @@ class Posterior(SinglePrecision, abc.ABC):
 class AmortizedPosterior(Posterior):
     """That of NPE: a density with exact draws, normalised."""
 
-    def __init__(self, support, network, features):
+    def __init__(self, support: "Support", network: "EncodedDensity", features: tf.Tensor) -> None:
         super().__init__(support)
         self.network, self.features = network, features
 
-    def sample(self, n, *, seed):
+    def sample(self, n: int, *, seed: Seed) -> np.ndarray:
         return self.support.parameters(self.network.sample_of_features(n, self.features, seed=seed)).numpy()
 
     def _log_prob(self, z):
@@ -87,11 +106,13 @@ class SampledPosterior(Posterior):
         diagnostics: `mcmc.Diagnostics` of the last `sample`: R-hat, effective sample size, acceptance.
     """
 
-    def __init__(self, sampler, data):
+    diagnostics: "Diagnostics | None"
+
+    def __init__(self, sampler: "Sampler", data: Any) -> None:
         super().__init__(sampler.support)
         self.sampler, self.data, self.diagnostics = sampler, data, None
 
-    def sample(self, n, *, seed):
+    def sample(self, n: int, *, seed: Seed) -> np.ndarray:
         draws, self.diagnostics = self.sampler.sample(n, self.data, seed=seed)
         return draws
 

@@ -1,14 +1,22 @@
 """Rounds of simulations, each where the posterior of the last has its mass."""
 
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Prior, Seed, TensorLike
 from deepcosmo.inference.sbi.estimators import METHODS
 from deepcosmo.inference.sbi.simulations import floats
 from deepcosmo.inference.sbi.support import Support
+
+if TYPE_CHECKING:
+
+    from deepcosmo.inference.sbi.posterior import Posterior
 
 __all__ = ["sequential"]
 
@@ -17,8 +25,18 @@ TRUNCATION = 1e-3  # probability that a posterior may have where its prior is cu
 PROBES = 100_000  # draws of the prior that tell how much of it is left
 
 
-def sequential(simulator, prior, x_obs, *, method="NPE", rounds=4, simulations_per_round=1000, seed=0, settings=None,
-               **options):  # fmt: skip
+def sequential(
+    simulator: Callable[[np.ndarray, tf.Tensor], ArrayLike],
+    prior: Prior,
+    x_obs: ArrayLike,
+    *,
+    method: str = "NPE",
+    rounds: int = 4,
+    simulations_per_round: int = 1000,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    **options: Any,
+) -> "Posterior":
     """The posterior for one observation, from simulations that are spent near it.
 
     NPE and NRE simulate from the prior, truncated to where the last posterior had all but 0.1% of its mass (Deistler,
@@ -82,27 +100,27 @@ class Truncated:
         seed: int32[2], of the draws that find the threshold.
     """
 
-    def __init__(self, prior, posterior, *, seed):
+    def __init__(self, prior: Any, posterior: "Posterior", *, seed: tf.Tensor) -> None:
         self.prior, self.posterior = prior, posterior
         self.event_shape, self.batch_shape, self.dtype = prior.event_shape, prior.batch_shape, prior.dtype
         self.name, self.bijector = f"truncated_{prior.name}", posterior.support.bijector
         self._threshold = np.quantile(posterior.log_prob(posterior.sample(10_000, seed=seed)), TRUNCATION)
 
-    def experimental_default_event_space_bijector(self):
+    def experimental_default_event_space_bijector(self) -> Any:
         return self.bijector
 
-    def contains(self, theta):
+    def contains(self, theta: tf.Tensor) -> tf.Tensor:
         """Whether parameters (..., dim) are inside (...)."""
         rows = tf.reshape(theta, [-1, theta.shape[-1]])
         inside = self.posterior._log_prob(tf.cast(self.bijector.inverse(rows), tf.float32)) >= self._threshold
         inside = tf.reshape(inside, tf.shape(theta)[:-1])
         return inside & self.prior.contains(theta) if isinstance(self.prior, Truncated) else inside
 
-    def log_prob(self, theta):
+    def log_prob(self, theta: TensorLike) -> tf.Tensor:
         theta = tf.cast(theta, self.dtype)
         return tf.where(self.contains(theta), self.prior.log_prob(theta), tf.cast(-np.inf, self.dtype))
 
-    def sample(self, n, *, seed):
+    def sample(self, n: int, *, seed: Seed) -> tf.Tensor:
         to_probe, to_propose, to_choose = tf.unstack(tf.random.split(stateless_seed(seed), 3))
         root = self.prior
         while isinstance(root, Truncated):

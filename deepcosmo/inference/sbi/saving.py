@@ -6,11 +6,13 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from deepcosmo._files import write_atomically
+from deepcosmo._types import PathLike
 from deepcosmo.inference.sbi.training import copied
 from deepcosmo.models._precision import single_precision
 
@@ -39,7 +41,7 @@ class Saved:
 
 
 @single_precision()
-def save(estimator, path):
+def save(estimator: Any, path: PathLike) -> None:
     """Writes a trained estimator or ensemble to a file, for `sbi.load(path, prior)`.
 
     Raises:
@@ -62,7 +64,7 @@ def save(estimator, path):
 
 
 @single_precision()
-def read(path):
+def read(path: PathLike) -> Saved:
     """The `Saved` that a file holds.
 
     Raises:

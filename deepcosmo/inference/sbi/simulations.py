@@ -2,13 +2,20 @@
 
 import dataclasses
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import masked
 from deepcosmo.inference.sbi.support import offsets
 from deepcosmo.nn.transforms.outliers import extreme, far_out, moved_in
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
+
+    from deepcosmo.inference.sbi.support import Support
 
 __all__ = ["Form", "checked", "floats", "warn_if_not_of"]
 
@@ -16,7 +23,7 @@ INVALID = ("raise", "drop", "gaps")
 ROWS = 1000  # are enough to know the offset of arrays
 
 
-def floats(values):
+def floats(values: Any) -> np.ndarray:
     """An array of float32 or float64 of anything like an array, NaN where it is masked."""
     mask, values = masked(values), np.ma.asanyarray(getattr(values, "unmasked", values))
     if values.dtype not in (np.float32, np.float64):
@@ -40,19 +47,19 @@ class Form:
     origin: np.ndarray
 
     @classmethod
-    def of(cls, x):
+    def of(cls, x: np.ndarray) -> "Form":
         """That of checked simulations (n, ...)."""
         rows = x if x.ndim == 2 else x[:: -(-len(x) // ROWS)].reshape(-1, x.shape[-1])
         return cls(shape=x.shape[1:], gaps=bool(np.isnan(x).any()), origin=offsets(rows))
 
-    def without_offset(self):
+    def without_offset(self) -> "Form":
         """The same for networks that take data as they are; warns if float32 is too coarse for these."""
         if self.origin.any():
             warnings.warn("float32, which the compressor takes, is too coarse for x: subtract "
                           f"{np.array2string(self.origin, threshold=5)} from its last axis first", stacklevel=4)
         return dataclasses.replace(self, origin=np.zeros_like(self.origin))
 
-    def several(self, x):
+    def several(self, x: ArrayLike) -> np.ndarray:
         """Data (m, ...) as networks see them, float32.
 
         Raises:
@@ -67,7 +74,7 @@ class Form:
             raise ValueError(f"{bad.sum()} of {len(x)} data hold NaN or infinite values, and the simulations did not")
         return x
 
-    def one(self, x):
+    def one(self, x: ArrayLike) -> np.ndarray:
         """One observation (1, ...), as `several` has them."""
         x = floats(x)
         if x.shape == (1, *self.shape):
@@ -79,7 +86,7 @@ class Form:
             raise ValueError("the observation holds NaN or infinite values, and the simulations did not")
         return x
 
-    def centred(self, x):
+    def centred(self, x: np.ndarray) -> np.ndarray:
         """Data (n, ...) without the offset, float32."""
         return _float32(x - self.origin if self.origin.any() else x)
 
@@ -89,7 +96,14 @@ class Form:
         return np.isinf(values).any(1) | (np.isnan(values).any(1) & (not self.gaps))
 
 
-def checked(theta, x, support, invalid, scores=None, joint_ratios=None):
+def checked(
+    theta: ArrayLike,
+    x: ArrayLike,
+    support: "Support",
+    invalid: str,
+    scores: ArrayLike | None = None,
+    joint_ratios: tuple[ArrayLike, ArrayLike] | None = None,
+) -> dict[str, np.ndarray]:
     """Parameters (n, dim), data (n, ...), scores and joint ratios, if given, as arrays that can be trained on.
 
     Parameters and scores that lie far out count as the outermost of the others, arrays that do so are left out, vectors
@@ -185,7 +199,7 @@ def _warn_of_extremes(what, which, consequence):
                       "are mistakes", stacklevel=5)  # fmt: skip
 
 
-def warn_if_not_of(prior, theta):
+def warn_if_not_of(prior: "tfp.distributions.Distribution", theta: np.ndarray) -> None:
     """Warns if parameters (n, dim) are hardly draws of the prior (Kolmogorov-Smirnov test of each column)."""
     drawn = prior.sample(10_000, seed=[0, 0]).numpy()
     p_values = np.array([scipy.stats.ks_2samp(a, b).pvalue for a, b in zip(theta.T, drawn.T, strict=True)])

@@ -1,11 +1,14 @@
 """Priors as users have them, and their parameters as networks want them: real vectors, of a precision that will do."""
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from deepcosmo._types import Prior, TensorLike
 from deepcosmo.inference.sbi.bounds import bounds_of
 from deepcosmo.models.densities.bounds import onto_bounds
 from deepcosmo.nn.transforms.outliers import moved_in
@@ -38,7 +41,7 @@ class Support:
             dimension.
     """
 
-    def __init__(self, prior):
+    def __init__(self, prior: Prior) -> None:
         self.prior = vectors(prior)
         self.origin = offsets(self._draws())
         if self.origin.any() and self.prior.dtype != tf.float64:
@@ -56,11 +59,11 @@ class Support:
     def _draws(self):
         return self.prior.sample(DRAWS, seed=[0, 0]).numpy()
 
-    def parameters(self, z):
+    def parameters(self, z: tf.Tensor) -> tf.Tensor:
         """Parameters (..., dim) of real vectors."""
         return self.bijector.forward(tf.cast(z, self.dtype))
 
-    def unconstrained(self, theta):
+    def unconstrained(self, theta: TensorLike) -> np.ndarray:
         """Real vectors (n, dim) of parameters, a NumPy array.
 
         Rounding puts some of a hundred thousand draws of a prior onto its very bounds, where they are infinite: those
@@ -69,7 +72,7 @@ class Support:
         z = self.bijector.inverse(tf.constant(theta, self.dtype)).numpy()
         return moved_in(z, np.isinf(z)).astype("float32")
 
-    def interior(self, theta):
+    def interior(self, theta: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """Which parameters (n, dim) are possible (n,), and real vectors (n, dim) of these; zeros for the others.
 
         Bounds count as outside: for the bijector they are infinitely far away, and no draw but a rounded one lies
@@ -80,25 +83,25 @@ class Support:
         inside = tf.math.is_finite(self.prior.log_prob(theta)) & tf.reduce_all(tf.math.is_finite(z), -1)
         return inside, tf.cast(tf.where(inside[:, None], z, tf.zeros_like(z)), tf.float32)
 
-    def log_slope(self, z):
+    def log_slope(self, z: tf.Tensor) -> tf.Tensor:
         """ln of the volume of parameters over that of real vectors z (..., dim)."""
         return tf.cast(self.bijector.forward_log_det_jacobian(tf.cast(z, self.dtype), event_ndims=1), tf.float32)
 
-    def log_prior(self, z):
+    def log_prior(self, z: tf.Tensor) -> tf.Tensor:
         """ln of the prior density of the parameters of real vectors z (..., dim), per volume of parameters."""
         return tf.cast(self.prior.log_prob(self.parameters(z)), tf.float32)
 
-    def centred(self, theta):
+    def centred(self, theta: TensorLike) -> tf.Tensor:
         """Parameters (..., dim) as inputs of networks, float32."""
         return tf.cast(tf.cast(theta, self.dtype) - self.origin.astype(self.dtype), tf.float32)
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, np.ndarray]:
         """Arrays by name that another prior, or another bijector onto its support, would not have."""
         points = self.prior.sample(POINTS, seed=[0, 0]).numpy()
         return {"points": points, "log_prior": self.prior.log_prob(points).numpy(),
                 "unconstrained": self.bijector.inverse(points).numpy()}  # fmt: skip
 
-    def check(self, fingerprint):
+    def check(self, fingerprint: Mapping[str, np.ndarray]) -> None:
         """Raises ValueError if this is not the prior that a fingerprint was taken of."""
         points, log_prior, z = (fingerprint[name] for name in ("points", "log_prior", "unconstrained"))
         if points.shape[1] != self.dim:
@@ -115,7 +118,7 @@ class Support:
                              "bijector onto its support")
 
 
-def vectors(prior):
+def vectors(prior: Any) -> tfp.distributions.Distribution:
     """A prior as a `tfd.Distribution` of vectors (dim,).
 
     Args:
@@ -144,7 +147,7 @@ def vectors(prior):
     return prior
 
 
-def unconstraining(prior):
+def unconstraining(prior: tfp.distributions.Distribution) -> tfp.bijectors.Bijector:
     """The bijector of a prior of vectors (dim,), a `tfd.Distribution`, from real vectors onto its support.
 
     Raises:
@@ -168,7 +171,7 @@ def unconstraining(prior):
                      "parameters each of which has an interval, a half line or all numbers, whatever the others are")
 
 
-def offsets(data):
+def offsets(data: np.ndarray) -> np.ndarray:
     """What is to be subtracted of columns (n, dim), float64, before they become float32: medians where float32 would be
     too coarse, zero elsewhere. NaN does not count."""
     data = np.asarray(data, "float64")
@@ -179,7 +182,7 @@ def offsets(data):
     return np.where(step > COARSEST * (high - low) / 2, middle, 0.0)
 
 
-def in_double_precision(value):
+def in_double_precision(value: Any) -> Any:
     """A distribution, or what it is made of, in float64."""
     if isinstance(value, tfd.Distribution | tfb.Bijector):
         return type(value)(**in_double_precision(value.parameters))

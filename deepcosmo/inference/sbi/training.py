@@ -8,6 +8,8 @@ learning rate falls. Arrays take the place of data sets, and minutes of training
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -95,7 +97,7 @@ class _Progress(keras.callbacks.Callback):
         self._bar.set_postfix(loss=f"{logs['loss']:.3f}", validation=f"{logs['val_loss']:.3f}")
 
 
-def copied(model):
+def copied(model: keras.Model) -> keras.Model:
     """A Keras model like this one, with weights of its own that have the same values."""
     config = keras.saving.serialize_keras_object(model)
     copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
@@ -103,7 +105,9 @@ def copied(model):
     return copy
 
 
-def trained(make, x, y, *, settings, seed):
+def trained(
+    make: Callable[[], Any], x: np.ndarray, y: np.ndarray | dict[str, np.ndarray], *, settings: Training, seed: int
+) -> tuple[Any, list[dict[str, float]]]:
     """The model that `make()` creates, adapted to arrays and trained by `train`, and its history."""
     keras.utils.set_random_seed(seed)  # of the weights, which every copy shall have
     first = make()
@@ -130,7 +134,15 @@ def _batches(x, y, rows, size, seed=None):
     return index.map(of, deterministic=True).prefetch(8)
 
 
-def train(model, x, y, *, settings, seed, jit_compile):
+def train(
+    model: Callable[[], Any],
+    x: np.ndarray,
+    y: np.ndarray | dict[str, np.ndarray],
+    *,
+    settings: Training,
+    seed: int,
+    jit_compile: bool,
+) -> tuple[Any, list[dict[str, float]]]:
     """Trains a built `ProbabilisticModel` on arrays and leaves the best weights in it.
 
     An interruption by the keyboard ends the training, with a warning, if there is a best epoch already.

@@ -24,13 +24,13 @@ class Typical:
     largest: float = 0.0
 
     @classmethod
-    def of(cls, summaries):
+    def of(cls, summaries: np.ndarray) -> "Typical":
         fit = LinearFit(dim=summaries.shape[1], features=0)
         fit.build()
         fit.adapt(summaries, summaries[:, :0])
         found = cls(bias=fit.bias.numpy(), inverse=fit.inverse.numpy())
         return dataclasses.replace(found, largest=float(found.distances(summaries).max()))
 
-    def distances(self, summaries):
+    def distances(self, summaries: np.ndarray) -> np.ndarray:
         """Of summaries (n, dim): (n,)."""
         return np.linalg.norm((summaries - self.bias) @ self.inverse.T, axis=-1)

@@ -1,8 +1,16 @@
 """Training of a posterior density on parameters that are not drawn from the prior."""
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 from keras import ops
 
 from deepcosmo.models.base import ProbabilisticModel
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from deepcosmo.models.densities.prepared import PreparedDensity
 
 __all__ = ["Atomic"]
 
@@ -20,22 +28,22 @@ class Atomic(ProbabilisticModel):
         atoms: number of parameters to choose from.
     """
 
-    def __init__(self, network, *, atoms=10, **kwargs):
+    def __init__(self, network: "PreparedDensity", *, atoms: int = 10, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.network, self.atoms = network, atoms
         self.built = True
 
     @property
-    def supports_xla(self):
+    def supports_xla(self) -> bool:
         return self.network.supports_xla
 
-    def adapt(self, x, y):
+    def adapt(self, x: np.ndarray, y: dict[str, np.ndarray]) -> None:
         self.network.adapt(x, y["targets"])
 
-    def call(self, x):
+    def call(self, x: "tf.Tensor") -> "tf.Tensor":
         return self.network(x)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: "tf.Tensor", y: "dict[str, tf.Tensor]", y_pred: Any) -> "tf.Tensor":
         # others of the batch are draws of the same distribution: y[i - k]
         atoms, log_prior = (ops.concatenate([ops.roll(y[name], k, axis=0) for k in range(self.atoms)], axis=0)
                             for name in ("targets", "log_prior"))  # fmt: skip

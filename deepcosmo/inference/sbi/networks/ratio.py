@@ -1,5 +1,8 @@
 """Ratio estimation: a network that tells which parameters made the data."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,6 +11,10 @@ from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.densities.prepared import PreparedDensity
 from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.transforms.linear_fit import LinearFit
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from typing_extensions import Self
 
 __all__ = ["RatioEstimator"]
 
@@ -34,7 +41,17 @@ class RatioEstimator(ProbabilisticModel):
         hidden: widths of the hidden layers, which are residual.
     """
 
-    def __init__(self, *, dim, x_shape, compressor=None, gaps=False, contrasts=8, hidden=(128, 128, 128), **kwargs):
+    def __init__(
+        self,
+        *,
+        dim: int,
+        x_shape: Sequence[int],
+        compressor: keras.Model | None = None,
+        gaps: bool = False,
+        contrasts: int = 8,
+        hidden: Sequence[int] = (128, 128, 128),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if contrasts < 2:
             raise ValueError(f"contrasts must be at least 2; got {contrasts}")
@@ -51,35 +68,35 @@ class RatioEstimator(ProbabilisticModel):
         self.built = True
 
     @property
-    def supports_xla(self):
+    def supports_xla(self) -> bool:
         """Whether XLA is known to make the training faster."""
         return self.prepared.supports_xla
 
-    def adapt(self, x, y):
+    def adapt(self, x: np.ndarray, y: dict[str, np.ndarray]) -> None:
         """Measures scales and a linear regression on arrays (n, *x_shape) and targets."""
         theta = y["theta"]
         self.prepared.adapt(x, theta)
         self.scale_y.adapt(theta, np.zeros((len(theta), 0)))
 
-    def encode(self, x):
+    def encode(self, x: "tf.Tensor") -> "tf.Tensor":
         """Features (batch, n) of x (batch, *x_shape)."""
         return self.prepared.encode(x)
 
-    def call(self, x):
+    def call(self, x: "tf.Tensor") -> "tf.Tensor":
         return self.encode(x)
 
-    def own_compressor(self):
+    def own_compressor(self) -> keras.Model | None:
         """The compressor that is trained along."""
         return self.prepared.compressor
 
-    def log_ratio_of_features(self, y, features):
+    def log_ratio_of_features(self, y: "tf.Tensor", features: "tf.Tensor") -> "tf.Tensor":
         """ln p(x | y) / p(x) (batch,), for y (batch, dim) and features (batch, n) of x."""
         scaled = self.scale_y(y, features[:, :0])[0]
         # and y as it is left by the regression on x: near x's own parameters it is small
         left = ops.arcsinh(self.prepared.left(y, features)[0])
         return self.network(ops.concatenate([features, scaled, left], -1))[:, 0]
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: "tf.Tensor", y: "dict[str, tf.Tensor]", y_pred: Any) -> "tf.Tensor":
         theta, others = y["theta"], []
         if "others" in y:
             others = [y["others"][:, k] for k in range(y["others"].shape[1])]
@@ -98,11 +115,11 @@ class RatioEstimator(ProbabilisticModel):
         apart = ops.logaddexp(log_count, ops.logsumexp(ops.stack(rolled), axis=0))
         return 0.5 * (joint - chosen) + 0.5 * (apart - log_count)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         inner = self.prepared.get_config()
         return {**super().get_config(), "dim": self.dim, "x_shape": inner["x_shape"], "compressor": inner["compressor"],
                 "gaps": inner["gaps"], "contrasts": self.contrasts, "hidden": self.hidden}  # fmt: skip
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})

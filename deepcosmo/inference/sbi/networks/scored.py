@@ -1,9 +1,16 @@
 """Training on scores: what a differentiable simulator knows of its likelihood."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 
 from deepcosmo.models.base import ProbabilisticModel
+
+if TYPE_CHECKING:
+    from deepcosmo.inference.sbi.networks.ratio import RatioEstimator
+    from deepcosmo.models.densities.prepared import PreparedDensity
 
 __all__ = ["Scored"]
 
@@ -25,25 +32,34 @@ class Scored(ProbabilisticModel):
         weight: of the squared difference.
     """
 
-    def __init__(self, network, log_density, roles, *, dim, weight=1.0, **kwargs):
+    def __init__(
+        self,
+        network: "PreparedDensity | RatioEstimator",
+        log_density: Callable[..., tf.Tensor],
+        roles: Callable[..., tuple[Any, Any]],
+        *,
+        dim: int,
+        weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.network, self.log_density, self.roles, self.weight = network, log_density, roles, weight
         self.scale = self.add_weight(name="scale", shape=(dim,), initializer="ones", trainable=False)
         self.built = True
 
     @property
-    def supports_xla(self):
+    def supports_xla(self) -> bool:
         return self.network.supports_xla
 
-    def adapt(self, x, y):
+    def adapt(self, x: np.ndarray, y: dict[str, Any]) -> None:
         self.network.adapt(x, y["targets"])
         spread = np.std(y["scores"], 0)
         self.scale.assign(np.where(spread > 0, spread, 1.0))
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.network(x)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: tf.Tensor, y: dict[str, Any], y_pred: Any) -> tf.Tensor:
         parameters, data = self.roles(x, y["targets"], y_pred)
         with tf.GradientTape() as tape:
             tape.watch(parameters)

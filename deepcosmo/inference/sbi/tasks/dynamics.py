@@ -48,10 +48,10 @@ class SIR(Task):
     PEOPLE, TESTED = 1e6, 1000.0
 
     @functools.cached_property
-    def prior(self):
+    def prior(self) -> tfp.distributions.Distribution:
         return tfd.Independent(tfd.LogNormal(np.log([0.4, 0.125]).astype("f4"), [0.5, 0.2]), 1)
 
-    def distribution(self, theta):
+    def distribution(self, theta: tf.Tensor) -> tfp.distributions.Distribution:
         start = np.log([1 - 1 / self.PEOPLE, 1 / self.PEOPLE]).astype("f4")
         states = _log_states(_epidemic, theta, start, 17.0, self.data_dim, 34)
         infected = tf.exp(tf.transpose(states[..., 1]))
@@ -70,10 +70,10 @@ class LotkaVolterra(Task):
     name, dim, data_dim = "lotka_volterra", 4, 20
 
     @functools.cached_property
-    def prior(self):
+    def prior(self) -> tfp.distributions.Distribution:
         return tfd.Independent(tfd.LogNormal([-0.125, -3.0, -0.125, -3.0], 0.5), 1)
 
-    def distribution(self, theta):
+    def distribution(self, theta: tf.Tensor) -> tfp.distributions.Distribution:
         states = _log_states(_prey_and_predators, theta, np.log([30.0, 1.0]).astype("f4"), 2.1, 10, 42)
         states = tf.clip_by_value(states, np.log(1e-10), np.log(1e4))
         states = tf.reshape(tf.transpose(states, [1, 2, 0]), [-1, 20])  # all of prey, then all of predators

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from deepcosmo._types import Seed
 from deepcosmo.inference.sbi.tasks.base import Task, interval
 
 tfd = tfp.distributions
@@ -57,16 +58,16 @@ class TwoMoons(Task):
     name, dim, data_dim = "two_moons", 2, 2
 
     @functools.cached_property
-    def prior(self):
+    def prior(self) -> tfp.distributions.Distribution:
         return interval(-1, 1, 2)
 
-    def distribution(self, theta):
+    def distribution(self, theta: tf.Tensor) -> tfp.distributions.Distribution:
         first, second = tf.unstack(theta, axis=-1)
         return _Crescent(tf.stack([-tf.abs(first + second), second - first], -1) / 2**0.5)
 
-    def reference(self, x, n, seed):
+    def reference(self, x: np.ndarray, n: int, seed: Seed) -> np.ndarray:
         """Exact: points of the crescent about x, taken back to parameters, those inside of the prior."""
-        found = []
+        found: list[np.ndarray] = []
         while sum(map(len, found)) < n:  # at least a quarter of them are, for data of possible parameters
             seed, to_point, to_sign = tf.unstack(tf.random.split(seed, 3))
             moved = x - _Crescent(tf.zeros(2)).sample(4 * n, seed=to_point)
