@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
     from numpy.typing import ArrayLike
 
-__all__ = ["Columns", "Number", "PathLike", "Prior", "Progress", "Seed", "TensorLike"]
+__all__ = ["Columns", "Endpoints", "Number", "PathLike", "Prior", "Progress", "Seed", "TensorLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -32,3 +32,6 @@ Columns: TypeAlias = "Mapping[str, np.ndarray]"
 
 Prior: TypeAlias = "tfp.distributions.Distribution | Sequence[tfp.distributions.Distribution]"
 """What `sbi.support.vectors` takes: a distribution of vectors, a joint one, or a list of independent ones."""
+
+Endpoints: TypeAlias = "dict[str, tuple[Callable[..., Any], list[tf.TensorSpec]]]"
+"""Exported functions: name -> (function of tensors, their specifications)."""

@@ -1,20 +1,27 @@
 """The one base class: a Keras model whose output is a TFP distribution."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models._precision import SinglePrecision
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["ProbabilisticModel", "draws", "freeze", "never_empty"]
 
 
-def draws(n):
+def draws(n: TensorLike) -> tf.Tensor:
     """How many draws there are along each axis, int32, of the `n` of `ProbabilisticModel.sample`: [] for ()."""
     return tf.reshape(tf.convert_to_tensor(n, tf.int32), [-1])
 
 
-def freeze(layer):
+def freeze(layer: keras.layers.Layer) -> None:
     """Makes a layer, and all that is in it, not trainable.
 
     To a layer that says so already, as those do that were saved so, Keras does nothing; the layers in it may be
@@ -25,7 +32,7 @@ def freeze(layer):
         variable.trainable = False
 
 
-def never_empty(function, *batches):
+def never_empty(function: Callable[..., tf.Tensor], *batches: tf.Tensor) -> tf.Tensor:
     """A function of batches that may be empty; TensorFlow's convolutions and scattered updates need one example."""
     if batches[0].shape[0]:
         return function(*batches)
@@ -55,11 +62,11 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
     model's SavedModel exposes. All models are sampled by `sample(n, x, seed=seed)`.
     """
 
-    def distribution(self, x=None):
+    def distribution(self, x: Any = None) -> "tfp.distributions.Distribution":
         """The distribution of the target given the input `x`."""
         raise NotImplementedError
 
-    def sample(self, n=(), x=None, *, seed):
+    def sample(self, n: int | Sequence[int] = (), x: Any = None, *, seed: Seed) -> Any:
         """Draws of the target, n for each input.
 
         All models and posteriors are called like this. Those of nothing that is given, as of an observation that they
@@ -76,15 +83,22 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
         """
         return self.distribution(x).sample(draws(n), seed=stateless_seed(seed))
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: Any, y: Any, y_pred: Any) -> tf.Tensor:
         """Training loss of each example, shape (batch,), in nats."""
         raise NotImplementedError
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         """Exported functions: name -> (function of tensors, list of `tf.TensorSpec`)."""
         raise NotImplementedError
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         values = self.loss_per_example(x, y, y_pred)
         loss = _PerExampleMean(name="per_example_mean")(keras.ops.zeros_like(values), values, sample_weight)
         for regularisation in self.losses:
@@ -97,12 +111,12 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
     evaluate, predict = keras.Model.evaluate, keras.Model.predict
 
     @property
-    def jit_compile(self):
+    def jit_compile(self) -> bool:
         # Keras would compile all replicas into one XLA program, which cannot reach several devices' variables.
         return super().jit_compile and self.distribute_strategy.num_replicas_in_sync == 1
 
     @jit_compile.setter
-    def jit_compile(self, value):
+    def jit_compile(self, value: bool | str) -> None:
         keras.Model.jit_compile.fset(self, value)
 
     # Two repairs for `MultiWorkerMirroredStrategy`, where `fit` of Keras 3 fails: the symbolic build
@@ -116,8 +130,8 @@ class ProbabilisticModel(SinglePrecision, keras.Model):
             iterator = None
         super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         return {name: tf.reshape(v, [1]) for name, v in super().train_step(data).items()}
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         return {name: tf.reshape(v, [1]) for name, v in super().test_step(data).items()}

@@ -1,11 +1,17 @@
 """Bijectors from real vectors onto intervals, half lines and lines."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["onto_bounds"]
 
 
-def onto_bounds(bounds):
+def onto_bounds(bounds: Sequence[Sequence[float]]) -> "tfp.bijectors.Bijector":
     """The TFP bijector from real vectors onto vectors whose columns lie within bounds.
 
     Args:

@@ -1,12 +1,19 @@
 """Several densities as one: what one network has missed, others have seen."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Seed, TensorLike
 from deepcosmo.models.densities.conditional import ConditionalDensity
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Committee", "log_mean", "mixed"]
 
@@ -22,7 +29,7 @@ class Committee(ConditionalDensity):
       members: Densities p(y | context) of the same columns.
     """
 
-    def __init__(self, *, members, **kwargs):
+    def __init__(self, *, members: Sequence[ConditionalDensity], **kwargs: Any) -> None:
         sizes = {(member.dim, member.context_dim) for member in members}
         if len(sizes) != 1:
             raise ValueError(f"A committee needs members of one dim and context_dim, not {sorted(sizes)}.")
@@ -31,12 +38,12 @@ class Committee(ConditionalDensity):
         self.members = list(members)
         self.built = True
 
-    def adapt(self, context, y=None):
+    def adapt(self, context: Any, y: Any = None) -> None:
         super().adapt(context, y)
         for member in self.members:
             member.adapt(context, y)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: tf.Tensor, y: tf.Tensor | None, y_pred: Any) -> tf.Tensor:
         # members have measured the same scales: of what is standardised there is one for all
         return ops.mean(ops.stack([member.loss_per_example(x, y, y_pred) for member in self.members]), 0)
 
@@ -48,28 +55,28 @@ class Committee(ConditionalDensity):
         equal = tfd.Categorical(logits=tf.zeros(tf.concat([components[0].batch_shape_tensor(), [count]], 0)))
         return tfd.Mixture(equal, components)
 
-    def log_prob(self, y, context=None):
+    def log_prob(self, y: TensorLike, context: "TensorLike | None" = None) -> tf.Tensor:
         return log_mean([member.log_prob(y, context) for member in self.members])
 
-    def sample(self, n=(), context=None, *, seed):
+    def sample(self, n: int | Sequence[int] = (), context: "TensorLike | None" = None, *, seed: Seed) -> tf.Tensor:
         return mixed([lambda own, member=member: member.sample(n, context, seed=own) for member in self.members], seed)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["dim"], config["context_dim"]  # those of the members
         return {**config, "members": [keras.saving.serialize_keras_object(member) for member in self.members]}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**{**config, "members": [keras.saving.deserialize_keras_object(m) for m in config["members"]]})
 
 
-def log_mean(values):
+def log_mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
     """ln of the mean of densities, from a list of their logarithms (...)."""
     return tf.reduce_logsumexp(tf.stack(values), 0) - np.log(len(values))
 
 
-def mixed(members, seed):
+def mixed(members: Sequence[Callable[..., tf.Tensor]], seed: Seed) -> tf.Tensor:
     """Draws (..., dim) of the mean of densities, from functions that draw of each, given a seed int32[2]."""
     seeds = tf.random.split(stateless_seed(seed), len(members) + 1)
     draws = [tf.convert_to_tensor(draw(own)) for draw, own in zip(members, tf.unstack(seeds[1:]), strict=True)]

@@ -1,11 +1,17 @@
 """Compressors of data: networks that are trained for the summaries they make."""
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 from keras import ops
 
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.densities.prepared import PreparedDensity
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from typing_extensions import Self
 
 __all__ = ["Compressor", "PointEstimate"]
 
@@ -19,15 +25,15 @@ class PointEstimate(PreparedDensity):
             posterior means of the estimates, 1 posterior medians.
     """
 
-    def __init__(self, *, power, **kwargs):
+    def __init__(self, *, power: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.power = power
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: "tf.Tensor", y: "tf.Tensor", y_pred: Any) -> "tf.Tensor":
         error = ops.abs(y - self.mean_of_features(y_pred)) / ops.norm(self.linear.factor, axis=-1)
         return ops.sum(error**self.power, -1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "power": self.power}
 
 
@@ -40,20 +46,20 @@ class Compressor(SinglePrecision, keras.Model):
         means: whether summaries are the means of y, in its units, or else the features that the density depends on.
     """
 
-    def __init__(self, *, density, means, **kwargs):
+    def __init__(self, *, density: PreparedDensity, means: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.density, self.means = density, means
         freeze(self)
         self.built = True
 
-    def call(self, x):
+    def call(self, x: "tf.Tensor") -> "tf.Tensor":
         features = self.density(x)
         return self.density.mean_of_features(features) if self.means else features
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         density = keras.saving.serialize_keras_object(self.density)
         return {**super().get_config(), "density": density, "means": self.means}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**{**config, "density": keras.saving.deserialize_keras_object(config["density"])})

@@ -1,12 +1,19 @@
 """Densities p(y | context) of vectors: what regression, mixture density networks and flows share."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.nn.transforms.standardise import Standardise
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["ConditionalDensity"]
 
@@ -26,7 +33,7 @@ class ConditionalDensity(ProbabilisticModel):
       context_dim: Length of the context; 0 for none.
     """
 
-    def __init__(self, *, dim, context_dim=0, **kwargs):
+    def __init__(self, *, dim: int, context_dim: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if dim < 1 or context_dim < 0:
             raise ValueError(f"Need dim >= 1 and context_dim >= 0, not {dim} and {context_dim}.")
@@ -37,7 +44,7 @@ class ConditionalDensity(ProbabilisticModel):
             self.standardise_context = Standardise(dim=context_dim, name="standardise_context")
             self.standardise_context.build()
 
-    def adapt(self, context, y=None):
+    def adapt(self, context: Any, y: Any = None) -> None:
         """Measures mean and scale of all columns, as given to `fit`: arrays or a batched `Dataset`."""
         name = type(self).__name__
         if isinstance(context, tf.data.Dataset):
@@ -52,18 +59,18 @@ class ConditionalDensity(ProbabilisticModel):
             self.standardise_context.adapt(self._checked(c, self.context_dim, "context") for c in contexts)
         self.standardise_y.adapt(self._checked(v, self.dim, "y") for v in ys)
 
-    def call(self, context):
+    def call(self, context: tf.Tensor) -> tf.Tensor:
         """The standardised context. A model without a context returns its input."""
         return self.standardise_context(context) if self.context_dim else context
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: tf.Tensor, y: tf.Tensor | None, y_pred: Any) -> tf.Tensor:
         if self.context_dim:
             if y is None:
                 raise ValueError(f"{type(self).__name__} is fitted on (context, y), and y is missing.")
             return -self._distribution(y_pred).log_prob(self._checked(y, self.dim, "y"))
         return -self._distribution(None).log_prob(self._checked(x if y is None else y, self.dim, "y"))
 
-    def distribution(self, context=None):
+    def distribution(self, context: "TensorLike | None" = None) -> "tfp.distributions.Distribution":
         """The `tfd.Distribution` of `y`.
 
         Args:
@@ -71,7 +78,7 @@ class ConditionalDensity(ProbabilisticModel):
         """
         return self._distribution(self._features(context))
 
-    def log_prob(self, y, context=None):
+    def log_prob(self, y: TensorLike, context: "TensorLike | None" = None) -> tf.Tensor:
         """log p(y | context) in nats per unit of y.
 
         Args:
@@ -83,7 +90,7 @@ class ConditionalDensity(ProbabilisticModel):
         """
         return self.distribution(context).log_prob(self._checked(y, self.dim, "y"))
 
-    def sample(self, n=(), context=None, *, seed):
+    def sample(self, n: int | Sequence[int] = (), context: "TensorLike | None" = None, *, seed: Seed) -> tf.Tensor:
         """Draws from p(y | context); see `ProbabilisticModel.sample`.
 
         Args:
@@ -96,7 +103,7 @@ class ConditionalDensity(ProbabilisticModel):
         """
         return self.distribution(context).sample(n, seed=stateless_seed(seed))
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         y = tf.TensorSpec((None, self.dim), tf.float32, name="y")
         context = tf.TensorSpec((None, self.context_dim), tf.float32, name="context")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
@@ -109,7 +116,7 @@ class ConditionalDensity(ProbabilisticModel):
             sample = lambda n, seed: {"y": self.sample(n, seed=seed)}, [n, seed]
         return {"log_prob": log_prob, "sample": sample, "serving_default": log_prob}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim, "context_dim": self.context_dim}
 
     def _features(self, context):

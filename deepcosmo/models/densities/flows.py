@@ -11,6 +11,8 @@
 import functools
 import itertools
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +20,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Seed, TensorLike
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import never_empty
 from deepcosmo.models.densities.conditional import ConditionalDensity
@@ -35,19 +38,26 @@ _CORES = os.cpu_count()
 class AutoregressiveTransform(SinglePrecision, keras.layers.Layer):
     """z_i = f(y_i; params(y_<i, context)): parallel in this direction, in the other one i after i."""
 
-    def __init__(self, function, inverse, parameters, dim, **kwargs):
+    def __init__(
+        self,
+        function: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+        inverse: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+        parameters: int,
+        dim: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
         self.function, self.function_inverse = function, inverse
         self.network = MADE(dim=dim, outputs=parameters, **kwargs)
         self.network.build()
         self.built = True
 
-    def call(self, y, context):
+    def call(self, y: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """(batch, dim) -> z (batch, dim) and log|det dz/dy| (batch,)."""
         z, log_slope = self.function(y, self.network(y, context))
         return z, ops.sum(log_slope, -1)
 
-    def invert(self, z, context):
+    def invert(self, z: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         columns = ops.transpose(z)
         step = lambda i, params: self.function_inverse(columns[i], params)[0]  # noqa: E731
         return self.network.solve(step, batch=ops.shape(z)[0], context=context)
@@ -56,7 +66,17 @@ class AutoregressiveTransform(SinglePrecision, keras.layers.Layer):
 class CouplingTransform(SinglePrecision, keras.layers.Layer):
     """Transforms the second half of the columns, with parameters that depend on the first half."""
 
-    def __init__(self, function, inverse, parameters, dim, hidden, context_dim, activation, residual):
+    def __init__(
+        self,
+        function: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+        inverse: Callable[..., tuple[tf.Tensor, tf.Tensor]],
+        parameters: int,
+        dim: int,
+        hidden: Sequence[int],
+        context_dim: int,
+        activation: str,
+        residual: bool,
+    ) -> None:
         super().__init__()
         if dim < 2:
             raise ValueError("Coupling flows need dim >= 2: one part of y conditions the other. Use MAF.")
@@ -81,10 +101,10 @@ class CouplingTransform(SinglePrecision, keras.layers.Layer):
         second, log_slope = function(second, params)
         return ops.concatenate([first, second], -1), ops.sum(log_slope, -1)
 
-    def call(self, y, context):
+    def call(self, y: tf.Tensor, context: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         return self._apply(self.function, y, context)
 
-    def invert(self, z, context):
+    def invert(self, z: tf.Tensor, context: tf.Tensor | None) -> tf.Tensor:
         return self._apply(self.function_inverse, z, context)[0]
 
 
@@ -105,14 +125,14 @@ class Flow(ConditionalDensity):
     def __init__(
         self,
         *,
-        dim,
-        context_dim=0,
-        transforms=5,
-        hidden=(128, 128),
-        activation="relu",
-        residual=False,
-        **kwargs,
-    ):
+        dim: int,
+        context_dim: int = 0,
+        transforms: int = 5,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        residual: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dim=dim, context_dim=context_dim, **kwargs)
         if transforms < 1 or not hidden:
             raise ValueError("A flow needs at least one transformation and one hidden layer.")
@@ -203,14 +223,14 @@ class Flow(ConditionalDensity):
         )
         return tfd.TransformedDistribution(base, bijector)
 
-    def log_prob(self, y, context=None):
+    def log_prob(self, y: TensorLike, context: "TensorLike | None" = None) -> tf.Tensor:
         y, features = self._checked(y, self.dim, "y"), self._features(context)
         batch, flat = _flatten(y, features)
         eagerly = tf.executing_eagerly()
         log_prob = self._compiled["log_prob", flat[0].shape[0] > _CHUNK] if eagerly else self._log_prob
         return tf.reshape(log_prob(*flat), batch)
 
-    def sample(self, n=(), context=None, *, seed):
+    def sample(self, n: int | Sequence[int] = (), context: "TensorLike | None" = None, *, seed: Seed) -> tf.Tensor:
         features, seed = self._features(context), stateless_seed(seed)
         shape = [tf.reshape(tf.convert_to_tensor(n, tf.int32), [-1]), [self.dim]]
         if features is not None:
@@ -242,7 +262,7 @@ class Flow(ConditionalDensity):
         z, log_det = self._to_noise(y, features)
         return log_det - 0.5 * ops.sum(ops.square(z) + np.log(2 * np.pi), -1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "transforms": len(self.transforms),
@@ -316,7 +336,7 @@ class MAFMoG(MAF):
       components: Number of normal distributions in each mixture.
     """
 
-    def __init__(self, *, components=8, **kwargs):
+    def __init__(self, *, components: int = 8, **kwargs: Any) -> None:
         if components < 1:
             raise ValueError(f"components must be at least 1, not {components}.")
         self.components = components
@@ -331,7 +351,7 @@ class MAFMoG(MAF):
         log_prob = monotonic.mixture_log_prob(y, self.transforms[-1].network(y, features))  # spares the normal scores
         return ops.sum(log_prob, -1) + log_det
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "components": self.components}
 
 
@@ -355,7 +375,7 @@ class NSF(Flow):
       bound: Splines cover [-bound, bound] in units of standard deviations; the identity beyond.
     """
 
-    def __init__(self, *, kind="coupling", bins=8, bound=5.0, **kwargs):
+    def __init__(self, *, kind: str = "coupling", bins: int = 8, bound: float = 5.0, **kwargs: Any) -> None:
         if kind not in ("coupling", "autoregressive"):
             raise ValueError(f"kind must be 'coupling' or 'autoregressive', not {kind!r}.")
         self.kind, self.bins, self.bound = kind, bins, bound
@@ -369,5 +389,5 @@ class NSF(Flow):
         inverse = functools.partial(monotonic.spline_inverse, bound=self.bound)
         return layer, spline, inverse, 3 * self.bins - 1
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kind": self.kind, "bins": self.bins, "bound": self.bound}

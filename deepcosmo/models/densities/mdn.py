@@ -1,5 +1,8 @@
 """Mixture density networks."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -28,15 +31,15 @@ class MDN(ConditionalDensity):
     def __init__(
         self,
         *,
-        dim,
-        context_dim,
-        components=8,
-        full_covariance=False,
-        hidden=(128, 128),
-        activation="relu",
-        residual=False,
-        **kwargs,
-    ):
+        dim: int,
+        context_dim: int,
+        components: int = 8,
+        full_covariance: bool = False,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        residual: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dim=dim, context_dim=context_dim, **kwargs)
         if not context_dim or components < 1:
             raise ValueError("An MDN needs context_dim >= 1 and components >= 1.")
@@ -78,7 +81,7 @@ class MDN(ConditionalDensity):
             components = tfd.MultivariateNormalDiag(loc, scale * width)
         return tfd.MixtureSameFamily(tfd.Categorical(logits=logits[..., 0]), components)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "components": self.components,

@@ -1,10 +1,14 @@
 """Densities that prepare their own data: what simulation-based inference trains."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.models.densities.encoded import EncodedDensity
 from deepcosmo.models.densities.flows import MAF, NSF, MAFMoG, RealNVP
@@ -14,10 +18,14 @@ from deepcosmo.nn.transforms.outliers import far_out
 from deepcosmo.nn.transforms.power import Power, tempered
 from deepcosmo.nn.transforms.standardise import Standardise
 
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
+    from typing_extensions import Self
+
 __all__ = ["DENSITIES", "PreparedDensity"]
 
 _NETWORK = {"hidden": (128, 128), "residual": True}
-DENSITIES = {
+DENSITIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "mdn": (MDN, {"full_covariance": True, **_NETWORK}),
     "maf": (MAF, {"transforms": 5, **_NETWORK}),
     "maf_mog": (MAFMoG, {"transforms": 3, **_NETWORK}),
@@ -47,8 +55,18 @@ class PreparedDensity(EncodedDensity):
         options: of the density's class, in place of the defaults.
     """
 
-    def __init__(self, *, dim, x_shape, density="maf_mog", compressor=None, gaps=False, transform_y=False,
-                 options=None, **kwargs):  # fmt: skip
+    def __init__(
+        self,
+        *,
+        dim: int,
+        x_shape: Sequence[int],
+        density: str = "maf_mog",
+        compressor: keras.Model | None = None,
+        gaps: bool = False,
+        transform_y: bool = False,
+        options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if density not in DENSITIES:
             raise ValueError(f"density must be one of {', '.join(DENSITIES)}; got {density!r}")
@@ -58,7 +76,7 @@ class PreparedDensity(EncodedDensity):
             raise ValueError(f"x of shape (n, {', '.join(map(str, self.x_shape))}) needs a compressor: a Keras model "
                              "that makes vectors of it")
         self.dim, self.options = dim, dict(options or {})
-        self.compressor = keras.layers.Identity() if self.of_vectors else compressor
+        self.compressor = keras.layers.Identity() if compressor is None else compressor
         self.scaling = (_Columns if self.of_vectors else _Channels)(self.x_shape[-1])
         self.scale_x = self.scaling.layer
         self.scale_y = (Power if transform_y else _AsItIs)(dim=dim, name="scale_y")
@@ -73,11 +91,11 @@ class PreparedDensity(EncodedDensity):
         self.built = True
 
     @property
-    def supports_xla(self):
+    def supports_xla(self) -> bool:
         """Whether XLA is known to make the training faster: not for splines, nor for convolutions on CPU."""
         return self.kind != "nsf" and self.of_vectors
 
-    def adapt(self, x, y):
+    def adapt(self, x: np.ndarray, y: np.ndarray) -> None:
         """Measures all scales and the linear regression, on arrays (n, *x_shape) and (n, dim), without what lies far
         out of the columns of vectors."""
         x, y = np.asarray(x, "float32"), np.asarray(y, "float32")
@@ -89,7 +107,7 @@ class PreparedDensity(EncodedDensity):
             features[:, : x.shape[1]][far_out(x)] = 0.0  # few of them would decide on the regression
         self.linear.adapt(ops.convert_to_numpy(self.scale_y(y)[0]), features)
 
-    def encode(self, x):
+    def encode(self, x: tf.Tensor) -> tf.Tensor:
         """Features (batch, n) of x (batch, *x_shape)."""
         x = ops.convert_to_tensor(x, "float32")
         known = ops.logical_not(ops.isnan(x)) if self.gaps else None
@@ -98,21 +116,21 @@ class PreparedDensity(EncodedDensity):
             value = ops.concatenate([ops.where(known, value, 0.0), ops.cast(known, value.dtype)], -1)
         return self.compressor(value)
 
-    def own_compressor(self):
+    def own_compressor(self) -> keras.Model | None:
         """The compressor that is trained along."""
         return self.compressor
 
-    def left(self, y, features):
+    def left(self, y: tf.Tensor, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What the regression on features (..., n) leaves of y (..., dim), and ln of the slope of that (...)."""
         y, log_slope = self.scale_y(y)
         left, change = self.linear(y, features[..., : self.linear.features])
         return left, change + ops.sum(log_slope, -1)
 
-    def whole(self, left, features):
+    def whole(self, left: tf.Tensor, features: tf.Tensor) -> tf.Tensor:
         """y (..., dim), of which the regression on features (..., n) leaves this."""
         return self.scale_y.invert(self.linear.invert(left, features[..., : self.linear.features]))
 
-    def log_prob_of_features(self, y, features):
+    def log_prob_of_features(self, y: TensorLike, features: tf.Tensor) -> tf.Tensor:
         """As `log_prob`, for features (..., n) of x."""
         left, change = self.left(y, features)
         batch = tf.broadcast_dynamic_shape(tf.shape(left)[:-1], tf.shape(features)[:-1])
@@ -120,21 +138,21 @@ class PreparedDensity(EncodedDensity):
                 for v in (left, features))  # fmt: skip
         return tf.reshape(self.density.log_prob(*rows), batch) + change
 
-    def mean_of_features(self, features):
+    def mean_of_features(self, features: tf.Tensor) -> tf.Tensor:
         """Means (batch, dim) of a density of normal components, for features (batch, n) of x."""
         return self.whole(self.density.distribution(features).mean(), features)
 
-    def sample_of_features(self, n, features, *, seed):
+    def sample_of_features(self, n: int | Sequence[int], features: tf.Tensor, *, seed: Seed) -> tf.Tensor:
         """As `sample`, for features (..., n) of x."""
         left = self.density.sample(n, tf.reshape(features, [-1, features.shape[-1]]), seed=seed)
         shape = tf.concat([tf.shape(left)[:-2], tf.shape(features)[:-1], [self.dim]], 0)
         return self.whole(tf.reshape(left, shape), features)
 
-    def log_prob(self, y, x):
+    def log_prob(self, y: TensorLike, x: TensorLike) -> tf.Tensor:
         """ln p(y | x) in nats (...), for y (..., dim) and x (..., *x_shape)."""
         return self.log_prob_of_features(ops.convert_to_tensor(y, "float32"), self._features(x))
 
-    def sample(self, n, x, *, seed):
+    def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> tf.Tensor:
         """Draws (n, ..., dim) for x (..., *x_shape); `seed` is an int or int32[2]."""
         return self.sample_of_features(n, self._features(x), seed=seed)
 
@@ -145,7 +163,7 @@ class PreparedDensity(EncodedDensity):
         features = self.encode(tf.reshape(x, [-1, *self.x_shape]))
         return tf.reshape(features, tf.concat([batch, features.shape[-1:]], 0))
 
-    def distribution(self, x):
+    def distribution(self, x: TensorLike) -> "tfp.distributions.Distribution":
         """The `tfd.Distribution` of y given x (batch, *x_shape)."""
         import tensorflow_probability as tfp
 
@@ -156,10 +174,10 @@ class PreparedDensity(EncodedDensity):
         return tfp.distributions.TransformedDistribution(self.density.distribution(features),
                                                          tfp.bijectors.Chain(bijectors))
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: tf.Tensor, y: tf.Tensor, y_pred: Any) -> tf.Tensor:
         return -self.log_prob_of_features(y, y_pred)
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         y = tf.TensorSpec((None, self.dim), tf.float32, name="y")
         x = tf.TensorSpec((None, *self.x_shape), tf.float32, name="x")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
@@ -167,14 +185,14 @@ class PreparedDensity(EncodedDensity):
         sample = lambda x, seed: {"y": self.sample((), x, seed=seed)}, [x, seed]
         return {"log_prob": log_prob, "sample": sample, "serving_default": log_prob}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         compressor = None if self.of_vectors else keras.saving.serialize_keras_object(self.compressor)
         return {**super().get_config(), "dim": self.dim, "x_shape": self.x_shape, "density": self.kind,
                 "compressor": compressor, "gaps": self.gaps, "transform_y": self.transform_y,
                 "options": self.options}  # fmt: skip
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})
 
 

@@ -1,9 +1,13 @@
 """Regression: a network for the conditional mean or median."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._types import Endpoints, TensorLike
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.nn.resnet import MLP
 
@@ -28,8 +32,16 @@ class Regression(ConditionalDensity):
     """
 
     def __init__(
-        self, *, dim, context_dim, kind="mean", hidden=(128, 128), activation="relu", residual=False, **kwargs
-    ):
+        self,
+        *,
+        dim: int,
+        context_dim: int,
+        kind: str = "mean",
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        residual: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(dim=dim, context_dim=context_dim, **kwargs)
         if kind not in ("mean", "median"):
             raise ValueError(f"kind must be 'mean' or 'median', not {kind!r}.")
@@ -51,18 +63,18 @@ class Regression(ConditionalDensity):
         scale = self.standardise_y.scale * ops.exp(self.log_scale)
         return tfd.Independent(noise(location, scale), 1)
 
-    def location(self, context):
+    def location(self, context: TensorLike) -> tf.Tensor:
         """The conditional mean (or median) of `y`, (..., dim), in the units of `y`."""
         return self.standardise_y.invert(self.network(self._features(context)))
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         def location(context):
             return {"y": self.location(context)}
 
-        location = location, [tf.TensorSpec((None, self.context_dim), tf.float32, name="context")]
-        return {**super().endpoints(), "location": location, "serving_default": location}
+        endpoint = location, [tf.TensorSpec((None, self.context_dim), tf.float32, name="context")]
+        return {**super().endpoints(), "location": endpoint, "serving_default": endpoint}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "kind": self.kind,

@@ -1,11 +1,16 @@
 """The joint density of the columns of a galaxy catalogue."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed
 from deepcosmo.models.base import ProbabilisticModel, draws
 from deepcosmo.models.densities.flows import NSF
 from deepcosmo.nn.resnet import MLP
@@ -71,10 +76,12 @@ class CatalogFlow(ProbabilisticModel):
         **{name: "rad" for name in ("phi", "bulge_phi", "disk_phi")},
     }
 
-    def __init__(self, *, transforms=3, hidden=(128, 128), zero_point=25.94, **kwargs):
+    def __init__(
+        self, *, transforms: int = 3, hidden: Sequence[int] = (128, 128), zero_point: float = 25.94, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.hidden, self.transforms, self.zero_point = tuple(hidden), transforms, zero_point
-        flow = {"kind": "autoregressive", "transforms": transforms, "hidden": self.hidden}
+        flow: dict[str, Any] = {"kind": "autoregressive", "transforms": transforms, "hidden": self.hidden}
         self.galaxy = NSF(dim=len(_GALAXY), name="galaxy", **flow)
         self.bulge = NSF(dim=len(_BULGE), context_dim=len(_GALAXY), name="bulge", **flow)
         self.classifier = MLP(inputs=len(_GALAXY), outputs=1, hidden=self.hidden, name="classifier")
@@ -84,7 +91,7 @@ class CatalogFlow(ProbabilisticModel):
             layer.build()
         self.built = True
 
-    def adapt(self, catalogue):
+    def adapt(self, catalogue: Mapping[str, ArrayLike]) -> None:
         """Measures the distribution of each column."""
         catalogue = self.dequantise(catalogue, seed=0)
         free, _ = _unlimited(_galaxy_columns(catalogue, self.zero_point), _GALAXY)
@@ -93,13 +100,13 @@ class CatalogFlow(ProbabilisticModel):
         self.bulge_scores.adapt(np.asarray(free)[np.asarray(catalogue["use_bulge"], bool)])
 
     @staticmethod
-    def dequantise(catalogue, *, seed):
+    def dequantise(catalogue: Mapping[str, ArrayLike], *, seed: Seed) -> dict[str, Any]:
         """The catalogue with each Sérsic index spread over its step of 0.05."""
         n = tf.cast(catalogue["n"], tf.float32)
         shift = tf.random.stateless_uniform(tf.shape(n), stateless_seed(seed)) - 0.5
         return {**catalogue, "n": n + shift / _STEPS}
 
-    def call(self, x):
+    def call(self, x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         """Normal scores of galaxy and bulge, whether there is one, and the log-derivatives of the scores."""
         free, change = _unlimited(_galaxy_columns(x, self.zero_point), _GALAXY)
         galaxy, slope = self.galaxy_scores(free)
@@ -110,10 +117,10 @@ class CatalogFlow(ProbabilisticModel):
         bulge, slope = self.bulge_scores(free)
         return galaxy, change, bulge, bulge_change + ops.sum(slope, -1), tf.cast(x["use_bulge"], tf.float32)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: Any, y: Any, y_pred: Any) -> tf.Tensor:
         return -self._log_prob(*y_pred)
 
-    def log_prob(self, catalogue):
+    def log_prob(self, catalogue: Mapping[str, ArrayLike]) -> tf.Tensor:
         """log-density of each galaxy, (n,), in nats per unit of every column (`n` taken as continuous)."""
         return self._log_prob(*self(self._checked(catalogue)))
 
@@ -124,7 +131,7 @@ class CatalogFlow(ProbabilisticModel):
         with_bulge = self.bulge.log_prob(bulge, galaxy) + bulge_change
         return log_prob + ops.where(use_bulge > 0.5, with_bulge, 0.0)
 
-    def sample(self, n=(), *, seed):
+    def sample(self, n: int | Sequence[int] = (), *, seed: Seed) -> dict[str, tf.Tensor]:
         """Draws `n` galaxies; see `ProbabilisticModel.sample`.
 
         Args:
@@ -154,20 +161,20 @@ class CatalogFlow(ProbabilisticModel):
         out |= {name: tf.where(use, value, 0.0) for name, value in bulge.items()}
         return {name: out[name] for name in self.columns}
 
-    def draw(self, number, *, seed):
+    def draw(self, number: int, *, seed: Seed) -> dict[str, np.ndarray]:
         """As `sample`, NumPy arrays."""
         return {name: value.numpy() for name, value in self.sample(number, seed=seed).items()}
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         def log_prob(catalogue):
             columns = dict(zip(self.columns, tf.unstack(catalogue, axis=-1), strict=True))
             return {"log_prob": self.log_prob(columns)}
 
         # One matrix, its columns in the order of `columns`.
-        log_prob = log_prob, [tf.TensorSpec((None, len(self.columns)), tf.float32, name="catalogue")]
+        of_matrix = log_prob, [tf.TensorSpec((None, len(self.columns)), tf.float32, name="catalogue")]
         n, seed = tf.TensorSpec((), tf.int32, name="n"), tf.TensorSpec((2,), tf.int32, name="seed")
         sample = lambda n, seed: self.sample(n, seed=seed), [n, seed]  # noqa: E731
-        return {"log_prob": log_prob, "sample": sample, "serving_default": sample}
+        return {"log_prob": of_matrix, "sample": sample, "serving_default": sample}
 
     def _checked(self, catalogue):
         missing = [name for name in self.columns if name not in catalogue]
@@ -178,7 +185,7 @@ class CatalogFlow(ProbabilisticModel):
             raise ValueError("the columns of a catalogue must be arrays (n,) of the same length")
         return catalogue
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "transforms": self.transforms,

@@ -2,13 +2,16 @@
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.base import draws
 from deepcosmo.models.densities.flows import MAF
 from deepcosmo.models.galaxies.catalog import CatalogFlow
@@ -42,7 +45,9 @@ class FlowVAE(GalaxyVAE):
     conditions = {"mag_auto": "mag", "flux_radius": "pix", "zphot": ""}
     units = {"image": "ct/s", **conditions}
 
-    def __init__(self, *, flow=None, catalogue=None, **kwargs):
+    def __init__(
+        self, *, flow: dict[str, Any] | None = None, catalogue: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.flow_arguments = dict(flow or {"transforms": 6, "hidden": (128, 128)})
         self.catalogue_arguments = dict(catalogue or {})
@@ -56,7 +61,7 @@ class FlowVAE(GalaxyVAE):
 
     # ---- conditions
 
-    def adapt(self, latent, conditions, inside):
+    def adapt(self, latent: np.ndarray, conditions: Mapping[str, ArrayLike], inside: np.ndarray) -> None:
         """Measures what training leaves alone, from galaxies whose latent vectors are known.
 
         Args:
@@ -89,7 +94,7 @@ class FlowVAE(GalaxyVAE):
         place = (_KNOTS - 1) * ops.clip((ops.log(radius) - low) / (high - low), 0.0, 1.0)
         return ops.relu(1.0 - ops.abs(place[:, None] - np.arange(_KNOTS, dtype="float32")))
 
-    def checked_conditions(self, conditions):
+    def checked_conditions(self, conditions: Mapping[str, ArrayLike]) -> tf.Tensor:
         """Conditions (n, 3) of a dict of arrays (n,); values outside the trained range are warned of."""
         unknown = [name for name in conditions if name not in self.conditions]
         if unknown:
@@ -110,14 +115,14 @@ class FlowVAE(GalaxyVAE):
 
     # ---- training
 
-    def call(self, x):
+    def call(self, x: dict[str, Any]) -> tuple[tf.Tensor | None, ...]:
         """Posterior mean and scale_tril, as of `GalaxyVAE`, and the context of the prior."""
         context = self._context(self._stack(x["attrs"]))
         if "latent" in x:
             return x["latent"], None, context
         return (*self._encode(x), context)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: Any, y: Any, y_pred: Any) -> tf.Tensor:
         z, scale_tril, context = y_pred
         if scale_tril is None:
             return -self.prior.log_prob(z, context)
@@ -131,7 +136,15 @@ class FlowVAE(GalaxyVAE):
         log_posterior = -ops.sum(0.5 * noise**2 + log_scale, -1) - 0.5 * self.latent * np.log(2 * np.pi)
         return log_posterior - self.prior.log_prob(z, context) - self.log_likelihood(x, z)
 
-    def elbo(self, image, psf, noise_std, *, conditions=None, seed=0):
+    def elbo(
+        self,
+        image: TensorLike,
+        psf: TensorLike,
+        noise_std: TensorLike,
+        *,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        seed: Seed = 0,
+    ) -> tf.Tensor:
         """Evidence lower bound on log p(image | conditions); without conditions on log p(image) where z ~ N(0, 1)."""
         if conditions is None:
             return super().elbo(image, psf, noise_std, seed=seed)
@@ -140,19 +153,26 @@ class FlowVAE(GalaxyVAE):
 
     # ---- sampling
 
-    def sample_conditions(self, n, *, seed):
+    def sample_conditions(self, n: int, *, seed: Seed) -> dict[str, tf.Tensor]:
         """Conditions of n galaxies of the population down to F814W = 25.2: a dict of arrays (n,)."""
         drawn = self.population.sample(n, seed=seed)
         return {name: drawn[name] for name in self.conditions}
 
-    def sample_latent(self, conditions, *, seed):
+    def sample_latent(self, conditions: Mapping[str, ArrayLike], *, seed: Seed) -> tf.Tensor:
         """z ~ p(z | conditions), (n, latent). `conditions`: dict of mag_auto, flux_radius, zphot, each (n,)."""
         return self._latent(self.checked_conditions(conditions), seed)
 
     def _latent(self, values, seed):
         return self.prior.sample((), self._context(values), seed=seed)
 
-    def sample(self, n=None, conditions=None, *, seed, psf=None):
+    def sample(
+        self,
+        n: Any = None,
+        conditions: Mapping[str, ArrayLike] | None = None,
+        *,
+        seed: Seed,
+        psf: "TensorLike | None" = None,
+    ) -> tf.Tensor:
         """Galaxies without noise, counts/s per pixel; see `ProbabilisticModel.sample`.
 
         Args:
@@ -193,12 +213,12 @@ class FlowVAE(GalaxyVAE):
         galaxies = galaxies * ops.reshape(flux / ops.sum(galaxies, (1, 2, 3)), (-1, 1, 1, 1))
         return tf.reshape(galaxies, tf.concat([shape, galaxies.shape[1:]], 0)), conditions
 
-    def draw(self, number, *, seed):
+    def draw(self, number: int, *, seed: Seed) -> dict[str, np.ndarray]:
         """What `deepcosmo sample` writes: galaxies (`image`) of the whole population, and their conditions."""
         galaxies, conditions = self._sample(number, None, seed)
         return {"image": galaxies[..., 0].numpy()} | {name: value.numpy() for name, value in conditions.items()}
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         endpoints = super().endpoints()
         n, seed = endpoints["sample"][1]
         given = [tf.TensorSpec((None,), tf.float32, name=name) for name in self.conditions]
@@ -220,5 +240,5 @@ class FlowVAE(GalaxyVAE):
         return {**endpoints, "sample": (sample, [n, seed]), "sample_at": (sample_at, [*given, seed]),
                 "log_prob": (log_prob, [*endpoints["decode"][1], *given])}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | dict(flow=self.flow_arguments, catalogue=self.catalogue_arguments)

@@ -1,5 +1,7 @@
 """Laplace approximation of a posterior with Gaussian likelihood and unit Gaussian prior."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 __all__ = ["laplace"]
@@ -14,7 +16,7 @@ def _jacobian(residual, z, step=5e-3):
     return (values[:, 0] - values[:, 1]) / (2 * step)
 
 
-def laplace(residual, z, iterations):
+def laplace(residual: Callable[[tf.Tensor], tf.Tensor], z: tf.Tensor, iterations: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Most probable z and Gaussian approximation there, by Levenberg-Marquardt.
 
     Minimises |residual(z)|² / 2 + |z|² / 2 for every example at once. Steps that fail to lower it are undone and

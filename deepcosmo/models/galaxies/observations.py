@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ OFF_CENTRE = 0.65  # pixels; the PSFs of HST/ACS that models were trained with h
 # their centroid 0.48 to 0.64 from its middle
 
 
-def numbers(value, unit, name):
+def numbers(value: Any, unit: str | None, name: str) -> tf.Tensor:
     """A float32 tensor of tensors, arrays or Quantities.
 
     Args:
@@ -34,7 +35,7 @@ def numbers(value, unit, name):
     return tf.cast(value, tf.float32)
 
 
-def refuse(bad, what):
+def refuse(bad: tf.Tensor, what: str) -> None:
     """Raises where something is wrong: a ValueError in Python, in a graph an error of TensorFlow's when it runs.
 
     Args:
@@ -50,7 +51,7 @@ def refuse(bad, what):
         raise ValueError(" ".join(word if isinstance(word, str) else str(int(word)) for word in words))
 
 
-def warn(message):
+def warn(message: str) -> None:
     """Warns at the line of the user's that called this package."""
     frame, level = sys._getframe(1), 1
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("deepcosmo", "contextlib"):
@@ -58,7 +59,7 @@ def warn(message):
     warnings.warn(message, stacklevel=level)
 
 
-def checked_image(image, size):
+def checked_image(image: Any, size: int) -> tf.Tensor:
     """Stamps (n, size, size), of (n, size, size) or (n, size, size, 1)."""
     image = _without_channel(numbers(image, "ct / s", "image"))
     if image.shape.rank != 3 or any(side not in (size, None) for side in image.shape[1:]):
@@ -68,7 +69,7 @@ def checked_image(image, size):
     return image
 
 
-def checked_noise(noise_std, image):
+def checked_noise(noise_std: Any, image: tf.Tensor) -> tf.Tensor:
     """Standard deviation of the noise of each stamp (n,), of a number or (n,)."""
     noise_std = numbers(noise_std, "ct / s", "noise_std")
     if noise_std.shape.rank > 1 or (noise_std.shape.rank and noise_std.shape[0] not in (None, 1, image.shape[0])):
@@ -78,7 +79,7 @@ def checked_noise(noise_std, image):
     return noise_std
 
 
-def checked_psf(psf, size):
+def checked_psf(psf: Any, size: int) -> tf.Tensor:
     """PSF images (1 or n, size, size): padded or cut about the central pixel, of unit sum.
 
     In Python, warns of PSFs that are not, and of PSFs whose light is not centred.
@@ -117,7 +118,7 @@ def _warn_of_psf(psf, total):
              "galaxies found as far off the other way: draw PSFs, or cut them out, with their peak on that pixel")
 
 
-def centroids(psf, iterations=5):
+def centroids(psf: np.ndarray, iterations: int = 5) -> np.ndarray:
     """Where PSF images (n, height, width) have their light, in pixels from [height // 2, width // 2]: (n, 2).
 
     Noise in the wings would decide on the centroid of an image as it is. So its light counts with a Gaussian window as

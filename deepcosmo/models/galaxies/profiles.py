@@ -1,6 +1,8 @@
 """Networks for galaxy stamps: a positive, analytic decoder of light profiles and an encoder that sees the PSF."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -9,6 +11,9 @@ from keras import ops
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
 
 # The decoder draws the galaxy as seen through this Gaussian, in pixels: 0.05 arcsec FWHM at 0.03 arcsec/px.
@@ -16,7 +21,7 @@ __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
 RESOLUTION = 0.05 / 0.03 / math.sqrt(8 * math.log(2))
 
 
-def psf_transfer(psf, size):
+def psf_transfer(psf: "tf.Tensor", size: int) -> "tuple[tf.Tensor, tf.Tensor]":
     """Fourier transform that takes a decoded galaxy to its convolution with `psf`.
 
     The decoder's own resolution is divided out, so that decoder and transfer together convolve the galaxy with
@@ -115,7 +120,9 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
     CORE, WIDE, DISC = 3, 4, 3  # Gaussians: core and wide ones of the bulge, disc
     CORE_SIZE = 32  # pixels on a side of the patch on which the core is drawn, CORE_SIZE / 8 being its largest sigma
 
-    def __init__(self, *, size=128, units=(256, 256), texture_order=6, **kwargs):
+    def __init__(
+        self, *, size: int = 128, units: Sequence[int] = (256, 256), texture_order: int = 6, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.size, self.units, self.texture_order = size, tuple(units), texture_order
         self.orders = [(n - b, b) for n in range(1, texture_order + 1) for b in range(n + 1)]
@@ -128,7 +135,7 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         self.texture = keras.layers.Dense(len(self.orders), kernel_initializer="zeros")
         self._upsample = _bilinear_upsampling(size)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         width = input_shape[-1]
         self.shortcut.build((None, width))
         for layer in self.hidden:
@@ -146,7 +153,7 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         self.wide_widths = ladder("wide", 0.4, 5.0, self.WIDE)
         self.disc_widths = ladder("disc", 0.4, 1.6, self.DISC)
 
-    def call(self, z):
+    def call(self, z: "tf.Tensor") -> "tf.Tensor":
         h = z
         for layer in self.hidden:
             h = layer(h)
@@ -198,7 +205,7 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         field = ops.reshape(ops.exp(field), (-1, self.size // 2, self.size // 2))
         return ops.matmul(ops.matmul(self._upsample, field), self._upsample.T)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | dict(size=self.size, units=self.units, texture_order=self.texture_order)
 
 
@@ -257,7 +264,17 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
     Inputs image (batch, size, size), psf (batch, m, m), noise_std (batch,). Output (batch, outputs).
     """
 
-    def __init__(self, *, outputs, size=128, units=320, blocks=3, channels=(48, 96, 128), summary=96, **kwargs):
+    def __init__(
+        self,
+        *,
+        outputs: int,
+        size: int = 128,
+        units: int = 320,
+        blocks: int = 3,
+        channels: Sequence[int] = (48, 96, 128),
+        summary: int = 96,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.outputs, self.size, self.units, self.blocks, self.channels = outputs, size, units, blocks, tuple(channels)
         self._factors, self._coefficients = _moment_filters(size, np.geomspace(1.5, 36.0, 9))
@@ -270,7 +287,7 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
                           keras.layers.Dense(units, kernel_initializer="zeros")) for _ in range(blocks)]
         self.readout = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02))
 
-    def build(self, image, psf, noise_std):
+    def build(self, image: Sequence[int | None], psf: Sequence[int | None], noise_std: Sequence[int | None]) -> None:
         side, width = self.size // 4, 16
         for layer in self.convolutions:
             layer.build((None, side, side, width))
@@ -284,7 +301,7 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
             second.build((None, self.units))
         self.readout.build((None, self.units))
 
-    def call(self, image, psf, noise_std):
+    def call(self, image: "tf.Tensor", psf: "tf.Tensor", noise_std: "tf.Tensor") -> "tf.Tensor":
         noise = ops.reshape(noise_std, (-1, 1))
         scaled = image / ops.expand_dims(noise, -1)
         moments = self._moments(scaled)
@@ -315,6 +332,6 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
         both = ops.reshape(ops.einsum("nysi,ysj->nsij", rows, self._factors), (-1, scales, products))
         return ops.einsum("nsp,spk->nsk", both, self._coefficients)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | dict(outputs=self.outputs, size=self.size, units=self.units,
                                            blocks=self.blocks, channels=self.channels, summary=self.summary.units)

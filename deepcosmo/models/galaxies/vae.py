@@ -1,19 +1,26 @@
 """Variational auto-encoder of galaxy stamps whose likelihood is the physics of each image."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.base import ProbabilisticModel, draws, never_empty
 from deepcosmo.models.galaxies.laplace import laplace
 from deepcosmo.models.galaxies.observations import checked_image, checked_noise, checked_psf
 from deepcosmo.models.galaxies.profiles import LightProfileDecoder, StampEncoder, psf_transfer
 from deepcosmo.nn.fourier import fourier, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["GalaxyVAE"]
 
@@ -46,7 +53,16 @@ class GalaxyVAE(ProbabilisticModel):
     zero_point = 25.94
     units = {"image": "ct/s"}
 
-    def __init__(self, *, latent=32, size=128, psf_size=64, decoder_units=(256, 256), encoder_units=320, **kwargs):
+    def __init__(
+        self,
+        *,
+        latent: int = 32,
+        size: int = 128,
+        psf_size: int = 64,
+        decoder_units: Sequence[int] = (256, 256),
+        encoder_units: int = 320,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.latent, self.size, self.psf_size = latent, size, psf_size
         self.decoder_units, self.encoder_units = tuple(decoder_units), encoder_units
@@ -63,7 +79,7 @@ class GalaxyVAE(ProbabilisticModel):
         self._lower[np.tril_indices(latent, -1)] = 1 + np.arange(latent * (latent - 1) // 2)
         self.built = True
 
-    def set_noise_power(self, power):
+    def set_noise_power(self, power: ArrayLike) -> None:
         """Sets the shape of the noise spectrum: (size, size) in the order of `np.fft.fft2`, scaled to mean 1.
 
         `deepcosmo.physics.galaxies.acs_noise_power()` for COSMOS, ones for white noise.
@@ -75,7 +91,7 @@ class GalaxyVAE(ProbabilisticModel):
 
     # ---- encoder
 
-    def call(self, x):
+    def call(self, x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return self._encode(x)
 
     def _encode(self, x):
@@ -88,7 +104,9 @@ class GalaxyVAE(ProbabilisticModel):
         scale = ops.exp(ops.expand_dims(5.0 * ops.tanh(log_scale / 5.0) - 2.0, -1))  # between e^-7 and e^3
         return 3.0 * mean, scale * unit
 
-    def posterior(self, image, psf, noise_std, *, iterations=0):
+    def posterior(
+        self, image: TensorLike, psf: TensorLike, noise_std: TensorLike, *, iterations: int = 0
+    ) -> "tfp.distributions.Distribution":
         """q(z | image, PSF, noise).
 
         Args:
@@ -132,7 +150,7 @@ class GalaxyVAE(ProbabilisticModel):
 
     # ---- decoder
 
-    def decode(self, z, psf=None):
+    def decode(self, z: TensorLike, psf: "TensorLike | None" = None) -> tf.Tensor:
         """Galaxies of latent vectors, without noise.
 
         Args:
@@ -160,18 +178,20 @@ class GalaxyVAE(ProbabilisticModel):
         signature = [tf.TensorSpec((None, self.latent), tf.float32)]
         return tf.function(self.decoder, input_signature=signature, autograph=False)
 
-    def reconstruct(self, image, psf, noise_std, *, iterations=0):
+    def reconstruct(
+        self, image: TensorLike, psf: TensorLike, noise_std: TensorLike, *, iterations: int = 0
+    ) -> tf.Tensor:
         """The stamps of the posterior means: denoised images (n, size, size, 1). Arguments as of `posterior`."""
         x = self.checked(image, psf, noise_std)
         return self._seen(self._posterior(x, iterations)[0], x["psf"])
 
-    def sample(self, n=64, *, seed, psf=None):
+    def sample(self, n: int | Sequence[int] = 64, *, seed: Seed, psf: "TensorLike | None" = None) -> tf.Tensor:
         """Galaxies (n, size, size, 1) of z ~ N(0, 1), as from `decode`; see `ProbabilisticModel.sample`."""
         n = draws(n)
         z = tf.random.stateless_normal((tf.reduce_prod(n), self.latent), stateless_seed(seed))
         return tf.reshape(self.decode(z, psf), tf.concat([n, [self.size, self.size, 1]], 0))
 
-    def draw(self, number, *, seed):
+    def draw(self, number: int, *, seed: Seed) -> dict[str, np.ndarray]:
         """What `deepcosmo sample` writes: a dict with `image`, galaxies (number, size, size)."""
         return {"image": self.sample(number, seed=seed)[..., 0].numpy()}
 
@@ -191,7 +211,7 @@ class GalaxyVAE(ProbabilisticModel):
         residual = ops.stack([(x_re - m_re) * weight, (x_im - m_im) * weight], axis=1)
         return ops.reshape(residual, (-1, 2 * (self.size // 2 + 1) * self.size))
 
-    def log_likelihood(self, x, z):
+    def log_likelihood(self, x: dict[str, tf.Tensor], z: tf.Tensor) -> tf.Tensor:
         """log p(image | z, PSF, noise) of a feature dict (batch,), in nats, without the normalisation of the noise."""
         return -0.5 * ops.sum(self._whitened_residual(x, z) ** 2, axis=-1)
 
@@ -205,11 +225,11 @@ class GalaxyVAE(ProbabilisticModel):
         z = mean + ops.squeeze(ops.matmul(scale_tril, ops.expand_dims(noise, -1)), -1)
         return self._kl_to_prior(mean, scale_tril) - self.log_likelihood(x, z)
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: dict[str, tf.Tensor], y: Any, y_pred: Any) -> tf.Tensor:
         noise = keras.random.normal(ops.shape(y_pred[0]), seed=self.seed_generator)
         return self._negative_elbo(x, y_pred, noise)
 
-    def elbo(self, image, psf, noise_std, *, seed=0):
+    def elbo(self, image: TensorLike, psf: TensorLike, noise_std: TensorLike, *, seed: Seed = 0) -> tf.Tensor:
         """Evidence lower bound on log p(image), (n,), nats per stamp in counts/s, from one draw of z ~ q.
 
         Arguments as of `posterior`; same seed (int or int32[2]), same draw.
@@ -229,7 +249,7 @@ class GalaxyVAE(ProbabilisticModel):
 
     # ---- export and input
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         image = tf.TensorSpec((None, self.size, self.size), tf.float32, name="image")
         psf = tf.TensorSpec((None, None, None), tf.float32, name="psf")
         noise_std = tf.TensorSpec((None,), tf.float32, name="noise_std")
@@ -250,7 +270,7 @@ class GalaxyVAE(ProbabilisticModel):
             "serving_default": (encode, [image, psf, noise_std]),
         }
 
-    def checked(self, image, psf, noise_std):
+    def checked(self, image: TensorLike, psf: TensorLike, noise_std: TensorLike) -> dict[str, tf.Tensor]:
         """A feature dict of float32 tensors: Python refuses bad values by ValueError, a graph when it runs."""
         image = checked_image(image, self.size)
         noise_std, psf = checked_noise(noise_std, image), self.checked_psf(psf)
@@ -260,11 +280,11 @@ class GalaxyVAE(ProbabilisticModel):
         psf = tf.broadcast_to(psf, (tf.shape(image)[0], self.psf_size, self.psf_size))
         return {"image": image, "psf": psf, "noise_std": noise_std}
 
-    def checked_psf(self, psf):
+    def checked_psf(self, psf: TensorLike) -> tf.Tensor:
         """PSF images (1 or n, psf_size, psf_size): padded or cut about the central pixel, normalised to unit sum."""
         return checked_psf(psf, self.psf_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | dict(latent=self.latent, size=self.size, psf_size=self.psf_size,
                                            decoder_units=self.decoder_units, encoder_units=self.encoder_units)
 

@@ -1,6 +1,8 @@
 """Score networks: the prior of a field, learned by denoising it at all noise levels."""
 
 import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.base import ProbabilisticModel, draws, never_empty
 from deepcosmo.models.kappa.spectrum import AngularSpectrum
 from deepcosmo.nn.fourier import filtered
@@ -15,17 +18,22 @@ from deepcosmo.nn.unet import UNet
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
 
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
+
 __all__ = ["KappaScore"]
 
 LARGEST = 2.0  # logarithm of a pixel's scatter over that of a Gaussian prior
 
 
-def noise_levels(steps, *, largest, smallest=4e-3):
+def noise_levels(steps: int, *, largest: float, smallest: float = 4e-3) -> list[float]:
     """Noise levels of a reverse diffusion: a geometric series, list of floats."""
     return np.geomspace(largest, smallest, steps).tolist()
 
 
-def reverse_diffusion(x, levels, seed, draw, clean):
+def reverse_diffusion(
+    x: tf.Tensor, levels: Sequence[float], seed: tf.Tensor, draw: Callable[..., tf.Tensor], clean: tf.Tensor
+) -> tf.Tensor:
     """Takes maps x with white noise of standard deviation `levels[0]` through decreasing levels to maps without noise.
 
     At each level `draw(x, clean, sigma, seed)` chooses a noise-free map given x, and perhaps the one of the level
@@ -71,7 +79,15 @@ class KappaScore(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=PIXEL_SCALE, widths=(16, 32, 64, 64), spectral_norm=1.0, margin=16, **kwargs):
+    def __init__(
+        self,
+        *,
+        pixel_scale: float = PIXEL_SCALE,
+        widths: Sequence[int] = (16, 32, 64, 64),
+        spectral_norm: float | None = 1.0,
+        margin: int = 16,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.spectral_norm = spectral_norm
@@ -95,11 +111,11 @@ class KappaScore(ProbabilisticModel):
 
     # ---- denoising
 
-    def call(self, x):
+    def call(self, x: dict[str, tf.Tensor]) -> tf.Tensor:
         """The denoised map and the logarithm of its scatter over a Gaussian prior's: (batch, rows, columns, 2)."""
         return ops.stack(self._posterior(x["noisy"], x["sigma"])[:2], -1)
 
-    def denoise(self, x, sigma, *, residual=True):
+    def denoise(self, x: TensorLike, sigma: TensorLike, *, residual: bool = True) -> tf.Tensor:
         """Mean of all maps that, with white noise added, may have become x.
 
         Args:
@@ -109,7 +125,7 @@ class KappaScore(ProbabilisticModel):
         """
         return self._posterior(x, sigma, residual)[0]
 
-    def moments(self, x, sigma, *, residual=True):
+    def moments(self, x: TensorLike, sigma: TensorLike, *, residual: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
         """As `denoise`, and the scatter of these maps over that of a Gaussian prior's, each (batch, rows, columns)."""
         mean, log_scatter, _ = self._posterior(x, sigma, residual)
         return mean, ops.exp(log_scatter)
@@ -127,7 +143,7 @@ class KappaScore(ProbabilisticModel):
         mean, log_scatter = ops.unstack(never_empty(self.network, seen, ops.stack(condition, -1)), axis=-1)
         return wiener + scale * mean, LARGEST * ops.tanh(log_scatter / LARGEST), scale
 
-    def distribution(self, x):
+    def distribution(self, x: dict[str, tf.Tensor]) -> "tfp.distributions.Distribution":
         """Of each pixel's convergence, given the noisy map: a `tfd.Normal` of batch shape (batch, rows, columns).
 
         Its mean is the denoised map.
@@ -137,13 +153,21 @@ class KappaScore(ProbabilisticModel):
         mean, log_scatter, scale = self._posterior(x["noisy"], x["sigma"])
         return tfp.distributions.Normal(mean, scale * tf.exp(log_scatter))
 
-    def score(self, x, sigma, *, residual=True):
+    def score(self, x: TensorLike, sigma: TensorLike, *, residual: bool = True) -> tf.Tensor:
         """Gradient of ln p_sigma at x; arguments as of `denoise`."""
         return (self.denoise(x, sigma, residual=residual) - x) / ops.square(sigma)[:, None, None]
 
     # ---- samples
 
-    def sample(self, n=1, shape=None, *, seed=None, count=None, steps=64):
+    def sample(
+        self,
+        n: int | Sequence[int] = 1,
+        shape: Sequence[int] | None = None,
+        *,
+        seed: "Seed | None" = None,
+        count: int | Sequence[int] | None = None,
+        steps: int = 64,
+    ) -> tf.Tensor:
         """Maps of the prior, by a reverse diffusion; see `ProbabilisticModel.sample`.
 
         Args:
@@ -162,7 +186,7 @@ class KappaScore(ProbabilisticModel):
         if shape is None or seed is None:
             raise TypeError("maps are drawn by sample(n, (rows, columns), seed=...)")
         n = tuple(draws(n if count is None else count).numpy().tolist())
-        return tf.reshape(self._sample(math.prod(n), shape, seed, steps), (*n, *shape))
+        return tf.reshape(self._sample(math.prod(n), shape, seed, steps), (*n, *shape))  # type: ignore[misc]
 
     def _sample(self, count, shape, seed, steps):
         # more than is wanted: the edges of a map are not those of the sky
@@ -182,7 +206,7 @@ class KappaScore(ProbabilisticModel):
         x = clean + levels[0] * tf.random.stateless_normal(clean.shape, seeds[1])
         return reverse_diffusion(x, levels, seeds[2], draw, clean)[:, : shape[0], : shape[1]]
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: dict[str, tf.Tensor], y: tf.Tensor, y_pred: Any) -> tf.Tensor:
         inner = slice(self.margin, -self.margin or None)
         _, left, _ = self._wiener_filter(y.shape[1:3], x["sigma"])
         error = ops.square(y_pred[..., 0] - y)[:, inner, inner] / left[:, None, None]
@@ -190,7 +214,7 @@ class KappaScore(ProbabilisticModel):
         likelihood = 0.5 * ops.stop_gradient(error) * ops.exp(-2.0 * log_scatter) + log_scatter - 0.5
         return ops.mean(error + likelihood, axis=(1, 2))
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         specs = [tf.TensorSpec((None, 384, 384), tf.float32, name="noisy"), tf.TensorSpec((None,), tf.float32, "sigma")]
 
         def denoise(noisy, sigma):
@@ -201,6 +225,6 @@ class KappaScore(ProbabilisticModel):
 
         return {"denoise": (denoise, specs), "score": (score, specs), "serving_default": (denoise, specs)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("pixel_scale", "widths", "spectral_norm", "margin")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

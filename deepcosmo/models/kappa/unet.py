@@ -1,14 +1,21 @@
 """Posterior mean and scatter of convergence maps by regression on shear and its Wiener-filtered map."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._types import Endpoints, TensorLike
 from deepcosmo.models.base import ProbabilisticModel, never_empty
 from deepcosmo.models.kappa.spectrum import AngularSpectrum
 from deepcosmo.nn.unet import UNet
 from deepcosmo.physics import wiener
 from deepcosmo.physics.catalog import PIXEL_SCALE
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["KappaUNet", "network_input"]
 
@@ -16,7 +23,7 @@ TYPICAL_NOISE = 0.145  # of a shear component per pixel: COSMOS at 0.29'
 TYPICAL_SIGNAL = 0.02  # of the convergence, where only the smooth part of it is known
 
 
-def network_input(shear, power, precision):
+def network_input(shear: tf.Tensor, power: TensorLike, precision: TensorLike) -> dict[str, tf.Tensor]:
     """The input of a `KappaUNet` from shear maps (batch, rows, columns, 2): arguments as of `physics.wiener`."""
     information = wiener.information(shear, precision)
     filtered = wiener.solve(information, power, precision)
@@ -42,7 +49,14 @@ class KappaUNet(ProbabilisticModel):
         margin: pixels.
     """
 
-    def __init__(self, *, pixel_scale=PIXEL_SCALE, widths=(16, 32, 64, 64), margin=16, **kwargs):
+    def __init__(
+        self,
+        *,
+        pixel_scale: float = PIXEL_SCALE,
+        widths: Sequence[int] = (16, 32, 64, 64),
+        margin: int = 16,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.pixel_scale, self.widths, self.margin = pixel_scale, tuple(widths), margin
         self.network = UNet(widths=widths, outputs=2, name="network")
@@ -52,7 +66,7 @@ class KappaUNet(ProbabilisticModel):
         self.multiple = self.network.multiple
         self.built = True
 
-    def call(self, x):
+    def call(self, x: dict[str, tf.Tensor]) -> tf.Tensor:
         """Mean and logarithm of the standard deviation, (batch, rows, columns, 2)."""
         filtered, white, precision = x["wiener"], x["information"] * TYPICAL_NOISE, x["precision"] * TYPICAL_NOISE**2
         observed = ops.cast(precision > 0, "float32")
@@ -65,21 +79,21 @@ class KappaUNet(ProbabilisticModel):
         mean, log_std = ops.split(never_empty(self.network, maps, ops.stack([depth, amplitude], -1)), 2, axis=-1)
         return ops.concatenate([filtered[..., None] + TYPICAL_SIGNAL * mean, log_std], -1)
 
-    def distribution(self, x):
+    def distribution(self, x: dict[str, tf.Tensor]) -> "tfp.distributions.Distribution":
         """Of each pixel's convergence: a `tfd.Normal` of batch shape (batch, rows, columns)."""
         import tensorflow_probability as tfp
 
         mean, log_std = tf.unstack(self(x), axis=-1)
         return tfp.distributions.Normal(mean, TYPICAL_SIGNAL * tf.exp(log_std))
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: dict[str, tf.Tensor], y: tf.Tensor, y_pred: Any) -> tf.Tensor:
         inner = slice(self.margin, -self.margin or None)
         error = (y - y_pred[..., 0])[:, inner, inner] / TYPICAL_SIGNAL
         log_std = y_pred[:, inner, inner, 1]
         left = ops.square(ops.stop_gradient(error))
         return ops.mean(ops.square(error) + 0.5 * left * ops.exp(-2.0 * log_std) + log_std, axis=(1, 2))
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         specs = [tf.TensorSpec((None, None, None), tf.float32, name) for name in ("wiener", "information", "precision")]
 
         def infer(**maps):
@@ -88,6 +102,6 @@ class KappaUNet(ProbabilisticModel):
 
         return {"posterior": (infer, specs), "serving_default": (infer, specs)}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("pixel_scale", "widths", "margin")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,5 +1,8 @@
 """Powers and correlations of periodic maps in bands of wavenumber."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -9,10 +12,13 @@ from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier, frequency
 from deepcosmo.physics.fields import multiplicity
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 __all__ = ["BandPowers", "band_edges", "between", "modes_of"]
 
 
-def band_edges(size, bands):
+def band_edges(size: int, bands: int) -> np.ndarray:
     """Edges (bands + 1,) of bands of wavenumber, in cycles per map: from half a cycle to the Nyquist frequency, as wide
     as their logarithm, but no narrower than one."""
     edges = np.geomspace(1.0, size / 2, bands + 1) - 0.5
@@ -21,14 +27,14 @@ def band_edges(size, bands):
     return edges
 
 
-def modes_of(maps):
+def modes_of(maps: "tf.Tensor") -> "list[tf.Tensor]":
     """Fourier modes of maps (batch, n, n, channels): real and imaginary (batch, channels, n // 2 + 1, n)."""
     n, channels = maps.shape[-2:]
     flat = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (-1, n, n))
     return [ops.reshape(part, (-1, channels, n // 2 + 1, n)) for part in fourier(flat)]
 
 
-def between(wavenumber, largest, nodes):
+def between(wavenumber: np.ndarray, largest: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Where wavenumbers (...) lie among nodes from 1 to the largest, evenly spaced in ln k.
 
     Returns the node below, and the share of the one above in what is linear in ln k, each (...). Outside of the nodes
@@ -52,7 +58,7 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
         bands: how many.
     """
 
-    def __init__(self, *, size, channels, bands=20, **kwargs):
+    def __init__(self, *, size: int, channels: int, bands: int = 20, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.size, self.channels, self.bands = size, channels, bands
         label = np.digitize(size * frequency((size, size)), band_edges(size, bands)) - 1
@@ -64,13 +70,13 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
         self._pairs = np.tril_indices(channels, -1)
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return self.bands * self.channels * (self.channels + 1) // 2
 
-    def call(self, maps):
+    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
         return self.of_modes(modes_of(maps))
 
-    def of_modes(self, modes):
+    def of_modes(self, modes: "Sequence[tf.Tensor]") -> "tf.Tensor":
         """The same, of `modes_of` maps."""
         label = ops.cast(self._label, "int32")
         mean = ops.reshape(ops.one_hot(label, self.bands, dtype="float32") * self._weight, (-1, self.bands))
@@ -83,5 +89,5 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
         return ops.concatenate([ops.reshape(v, (-1, v.shape[1] * self.bands))
                                 for v in (log_power, ops.matmul(cross, mean) * scale)], -1)  # fmt: skip
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "channels": self.channels, "bands": self.bands}

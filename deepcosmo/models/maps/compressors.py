@@ -1,5 +1,8 @@
 """Summaries of the maps of one sky: networks on features that know what maps can tell."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -11,13 +14,23 @@ from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.transforms.linear_fit import LinearFit
 from deepcosmo.nn.transforms.power import Power, tempered
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    import tensorflow_probability as tfp
+    from typing_extensions import Self
+
+    from deepcosmo.models.maps.field_statistics import FieldStatistics
+    from deepcosmo.models.maps.gaussian_scores import GaussianScores
+    from deepcosmo.models.maps.lognormal_scores import LognormalScores
+    from deepcosmo.models.maps.posterior import MapPosterior
+
 __all__ = ["MapCompressor", "NewtonPilot", "OneStepCompressor", "RegressionStep", "in_batches"]
 
 _FADE = 0.3, 0.5  # shares of universes like ours between which the step of a `NewtonPilot` fades in
 _AT_ONCE = 32  # maps that are measured together: scores of each take 30 MB or more without XLA
 
 
-def in_batches(function, maps):
+def in_batches(function: "Callable[[np.ndarray], tf.Tensor]", maps: np.ndarray) -> np.ndarray:
     """A function of maps (n, rows, columns, channels), or of what was measured of them (n, m), a few at a time."""
     few = _AT_ONCE if len(maps.shape) == 4 else 4096
     return np.concatenate([ops.convert_to_numpy(function(maps[i : i + few])) for i in range(0, len(maps), few)])
@@ -36,7 +49,15 @@ class MapCompressor(SinglePrecision, keras.Model):
         hidden: widths of the network.
     """
 
-    def __init__(self, *, statistics, outputs, scores=None, hidden=(256, 128), **kwargs):
+    def __init__(
+        self,
+        *,
+        statistics: "FieldStatistics",
+        outputs: int,
+        scores: "GaussianScores | None" = None,
+        hidden: Sequence[int] = (256, 128),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         features = statistics.dim
         if scores:
@@ -52,7 +73,7 @@ class MapCompressor(SinglePrecision, keras.Model):
         self.linear.build((None, features))
         self.built = True
 
-    def features(self, maps):
+    def features(self, maps: "tf.Tensor") -> "tf.Tensor":
         """What the network sees (batch, n) of maps (batch, size, size, channels), or of their statistics (batch, m)."""
         statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
         if not self.scores:
@@ -60,12 +81,12 @@ class MapCompressor(SinglePrecision, keras.Model):
         powers = self.statistics.powers.dim
         return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
 
-    def call(self, maps):
+    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
         """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
         scaled = _scaled(self.scale, self.features(maps))
         return self.linear(scaled) + self.network(scaled)
 
-    def adapt(self, maps, y):
+    def adapt(self, maps: np.ndarray, y: np.ndarray) -> None:
         """Measures the scale of all features and the regression of y (n, dim) on them, on maps (n, ...) or their
         statistics.
 
@@ -79,21 +100,21 @@ class MapCompressor(SinglePrecision, keras.Model):
         kernel[:, : fit.dim] = fit.matrix
         self.linear.kernel.assign(kernel)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.outputs)
 
     @property
-    def map_shape(self):
+    def map_shape(self) -> tuple[int, int, int]:
         """(rows, columns, channels)."""
         return self.statistics.size, self.statistics.size, self.statistics.channels
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layers = {"statistics": self.statistics, "scores": self.scores}
         layers = {name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}
         return {**super().get_config(), "outputs": self.outputs, "hidden": self.hidden, **layers}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**_with_layers(config, "statistics", "scores"))
 
 
@@ -116,7 +137,9 @@ class OneStepCompressor(SinglePrecision, keras.Model):
             leaves.
     """
 
-    def __init__(self, *, pilot, scores, near=False, **kwargs):
+    def __init__(
+        self, *, pilot: "MapPosterior | NewtonPilot", scores: "LognormalScores", near: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         if pilot.kind not in ("regression", "mdn", NewtonPilot.kind):
             raise ValueError(f"the pilot must have the density 'regression' or 'mdn'; got {pilot.kind!r}")
@@ -132,7 +155,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
                 layer.build()
         self.built = True
 
-    def measure(self, maps):
+    def measure(self, maps: "tf.Tensor") -> "tf.Tensor":
         """Estimates and scores (batch, dim + scores) of maps (batch, size, size, channels)."""
         count = maps.shape[0]
         if count is None or count <= _AT_ONCE:
@@ -143,7 +166,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         estimate = self.pilot.estimate(maps)
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
-    def features(self, maps):
+    def features(self, maps: "tf.Tensor") -> "tf.Tensor":
         """What there is (batch, count) to know of maps, or of what was measured of them."""
         found = maps if len(maps.shape) == 2 else self.measure(maps)
         if self.near_step is None:
@@ -151,7 +174,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         step, share = self.near_step(found)
         return ops.concatenate([found, share * step, share], -1)
 
-    def call(self, maps):
+    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
         """Summaries (batch, n) of maps (batch, size, size, channels), or of what was measured."""
         features = self.features(maps)
         if self.near_step is None:
@@ -160,7 +183,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         nothing = ops.zeros_like(scaled[:, : self.pilot.dim])
         return ops.concatenate([self.regression.invert(nothing, scaled), scaled], -1)
 
-    def adapt(self, maps, y):
+    def adapt(self, maps: np.ndarray, y: np.ndarray) -> None:
         """Fits the step, scales and regression to unconstrained parameters y (n, dim) and maps (n, ...), or what was
         measured of them; where there are none, does nothing."""
         if self.near_step is None:
@@ -169,22 +192,22 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         self.near_step.adapt(y, found)
         self.regression.adapt(y, _adapted(self.scale, in_batches(self.features, found)))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.count + (0 if self.near_step is None else self.pilot.dim))
 
     @property
-    def map_shape(self):
+    def map_shape(self) -> tuple[int, int, int]:
         """(rows, columns, channels)."""
         return self.scores.survey.shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         layers = {"pilot": self.pilot, "scores": self.scores}
         layers = {name: keras.saving.serialize_keras_object(layer) for name, layer in layers.items()}
         layers["pilot"].pop("compile_config", None)  # how it was trained
         return {**super().get_config(), "near": self.near_step is not None, **layers}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**_with_layers(config, "pilot", "scores"))
 
 
@@ -192,13 +215,13 @@ class RegressionStep:
     """In place of `NewtonStep`, the normal distribution of parameters about the regression that the summaries of a
     `OneStepCompressor` start with."""
 
-    def __init__(self, compressor):
+    def __init__(self, compressor: OneStepCompressor) -> None:
         self.regression, self.dim = compressor.regression, compressor.pilot.dim
 
-    def adapt(self, y, features):
+    def adapt(self, y: Any, features: Any) -> None:
         """Does nothing: the compressor has fitted it."""
 
-    def __call__(self, features):
+    def __call__(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         mean = features[:, : self.dim]
         return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.dim)), features
 
@@ -217,8 +240,9 @@ class NewtonPilot(SinglePrecision, keras.Model):
     """
 
     kind = "newton"
+    dim: int
 
-    def __init__(self, *, compressor, **kwargs):
+    def __init__(self, *, compressor: OneStepCompressor, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if compressor.near_step is not None:
             raise ValueError("the compressor must give estimates and scores alone: near=False")
@@ -229,30 +253,30 @@ class NewtonPilot(SinglePrecision, keras.Model):
         self.near_step.build()
         self.built = True
 
-    def bijector(self):
+    def bijector(self) -> "tfp.bijectors.Bijector":
         """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
         return self.compressor.pilot.bijector()
 
-    def adapt(self, maps, theta):
+    def adapt(self, maps: np.ndarray, theta: np.ndarray) -> None:
         """Fits the step to maps (n, ...), or what was measured of them, and parameters (n, dim)."""
         z = self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))
         self.near_step.adapt(ops.convert_to_numpy(z), in_batches(self.compressor, maps))
 
-    def estimate(self, maps):
+    def estimate(self, maps: "tf.Tensor") -> "tf.Tensor":
         """Unconstrained parameters (batch, dim) of maps (batch, size, size, channels), or of what was measured."""
         found = self.compressor(maps)
         step, share = self.near_step(found)
         low, high = _FADE
         return found[:, : self.dim] + ops.clip((share - low) / (high - low), 0.0, 1.0) * step
 
-    def call(self, maps):
+    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
         return self.estimate(maps)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**_with_layers(config, "compressor"))
 
 

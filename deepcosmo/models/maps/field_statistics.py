@@ -1,14 +1,22 @@
 """Statistics of periodic, noisy maps of one sky that are nearly all they tell of a weakly non-Gaussian field."""
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from deepcosmo._constants import shared
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.band_powers import BandPowers, between, modes_of
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["FieldStatistics"]
 
@@ -42,7 +50,9 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         bands: of the band powers.
     """
 
-    def __init__(self, *, size, channels, noise_std, signal, bands=20, **kwargs):
+    def __init__(
+        self, *, size: int, channels: int, noise_std: float, signal: ArrayLike, bands: int = 20, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         signal = np.asarray(signal, float)
         if signal.ndim != 3 or signal.shape[1:] != (channels, channels):
@@ -70,14 +80,14 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         self.built = True
 
     @classmethod
-    def of(cls, survey, *, nodes=32, **options):
+    def of(cls, survey: "LensingSurvey", *, nodes: int = 32, **options: Any) -> "FieldStatistics":
         """The statistics for maps of a `LensingSurvey`."""
         cycles = np.geomspace(1.0, survey.pixels / np.sqrt(2), nodes)
         return cls(size=survey.pixels, channels=survey.bins, noise_std=survey.noise_std,
                    signal=survey.signal_to_noise(360.0 / survey.width * cycles), **options)  # fmt: skip
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return self.powers.dim + (6 + 4) * self.channels + len(self._pairs[0])
 
     def _hats(self):
@@ -89,7 +99,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         """All modes (n // 2 + 1, n, ...) of those of a quadrant (n // 2 + 1, n // 2 + 1, ...)."""
         return ops.concatenate([quadrant, ops.flip(quadrant[:, 1 : (self.size + 1) // 2], 1)], 1)
 
-    def filtered(self, maps):
+    def filtered(self, maps: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""
         return self._filtered(modes_of(maps / self.noise_std))
 
@@ -108,7 +118,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         images = ops.reshape(inverse_fourier([passed(part) for part in modes], n), (-1, 4, k, n, n))
         return images[:, 0], images[:, 1:]
 
-    def call(self, maps):
+    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
         modes = modes_of(maps / self.noise_std)
         a, bands = self._filtered(modes)
         b = ops.sum(bands, 1)
@@ -129,9 +139,9 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
                 for k, (i, j) in enumerate(zip(first, second, strict=True))]  # fmt: skip
         return ops.stack(sums, -1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.dim)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "channels": self.channels, "noise_std": self.noise_std,
                 "signal": self.signal.tolist(), "bands": self.bands}  # fmt: skip

@@ -1,13 +1,19 @@
 """What a Gaussian field's power spectra say of parameters, near given ones."""
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from numpy.typing import ArrayLike
 
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.band_powers import band_edges
 from deepcosmo.physics import fields
+
+if TYPE_CHECKING:
+    from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["GaussianScores"]
 
@@ -29,18 +35,18 @@ class GaussianScores(SinglePrecision, keras.layers.Layer):
         count: pivots times parameters.
     """
 
-    def __init__(self, *, channels, bands, count, **kwargs):
+    def __init__(self, *, channels: int, bands: int, count: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.channels, self.bands, self.count = channels, bands, count
         self._pairs = np.tril_indices(channels, -1)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         size = self.bands * self.channels * (self.channels + 1) // 2
         self.matrix = self.add_weight(name="matrix", shape=(size, self.count), initializer="zeros", trainable=False)
         self.origin = self.add_weight(name="origin", shape=(self.count,), initializer="zeros", trainable=False)
 
     @classmethod
-    def of(cls, survey, pivots, *, bands=20):
+    def of(cls, survey: "LensingSurvey", pivots: ArrayLike, *, bands: int = 20) -> "GaussianScores":
         """The scores of a `LensingSurvey` at parameters `pivots` (m, n)."""
         pivots = np.asarray(pivots, float)
         layer = cls(channels=survey.bins, bands=bands, count=pivots.size)
@@ -57,7 +63,7 @@ class GaussianScores(SinglePrecision, keras.layers.Layer):
         layer.origin.assign(np.concatenate([origin for _, origin in newton], -1))
         return layer
 
-    def call(self, features):
+    def call(self, features: tf.Tensor) -> tf.Tensor:
         c, bands = self.channels, self.bands
         power = ops.exp(ops.reshape(features[:, : c * bands], (-1, c, bands)))
         correlation = ops.reshape(features[:, c * bands :], (-1, c * (c - 1) // 2, bands))
@@ -66,10 +72,10 @@ class GaussianScores(SinglePrecision, keras.layers.Layer):
         spectra = ops.reshape(ops.concatenate([power, cross], 1), (-1, self.matrix.shape[0]))
         return ops.matmul(spectra, self.matrix) - self.origin
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.count)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "channels": self.channels, "bands": self.bands, "count": self.count}
 
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from deepcosmo._constants import shared
+from deepcosmo._types import TensorLike
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.physics import fields
 from deepcosmo.physics.lensing_survey import LensingSurvey
@@ -40,7 +43,14 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
             model keeps those that it was trained with: draws differ with the number of threads.
     """
 
-    def __init__(self, *, survey, iterations=60, typical=None, **kwargs):
+    def __init__(
+        self,
+        *,
+        survey: LensingSurvey | dict[str, Any],
+        iterations: int = 60,
+        typical: Sequence[Sequence[float]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.survey = survey if isinstance(survey, LensingSurvey) else LensingSurvey(**survey)
         self.iterations, self._typical = iterations, typical
@@ -52,10 +62,10 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
         self.built = True
 
     @property
-    def dim(self):
+    def dim(self) -> int:
         return len(self.survey.parameters) + self.survey.bins + 1
 
-    def call(self, maps, theta):
+    def call(self, maps: TensorLike, theta: TensorLike) -> tf.Tensor:
         scores = self._scores if tf.executing_eagerly() else _in_graphs(self.survey, self.iterations)
         typical = [tf.convert_to_tensor(v, tf.float32) for v in self._of_prior()]
         return scores(tf.convert_to_tensor(maps, tf.float32), tf.convert_to_tensor(theta, tf.float32), *typical)
@@ -162,10 +172,10 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
         product = tf.math.real(a) * tf.math.real(b) + tf.math.imag(a) * tf.math.imag(b)
         return tf.reduce_sum(product * self._weight, [-2, -1])
 
-    def compute_output_shape(self, maps_shape, theta_shape=None):
+    def compute_output_shape(self, maps_shape: Any, theta_shape: Any = None) -> tuple[int | None, ...]:
         return (maps_shape[0], self.dim)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations,
                 "typical": [list(map(float, v)) for v in self._of_prior()]}  # fmt: skip
 

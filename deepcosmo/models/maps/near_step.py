@@ -1,10 +1,19 @@
 """Newton's step for universes like ours."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import keras
+import numpy as np
 from keras import ops
 
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.newton_step import NewtonStep
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["NearStep"]
 
@@ -24,27 +33,27 @@ class NearStep(SinglePrecision, keras.layers.Layer):
         others: how many other numbers there are.
     """
 
-    def __init__(self, *, survey, bijector, others, **kwargs):
+    def __init__(self, *, survey: "LensingSurvey", bijector: Callable[[], Any], others: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.survey, self.bijector, self.dim = survey, bijector, len(survey.parameters)
         self.newton = NewtonStep(dim=self.dim, others=others, name="newton")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.newton.build()
         self.longest = self.add_weight(name="longest", shape=(self.dim,), initializer="ones", trainable=False)
 
-    def share(self, features):
+    def share(self, features: "tf.Tensor") -> "tf.Tensor":
         """Of those from `near` among universes at the estimates (batch, 1), where half of all are."""
         theta = self.bijector().forward(features[:, : self.dim])  # TFP is imported when it is needed
         return 1.0 - 0.5 * ops.exp(self.survey.log_weight(theta))[:, None]
 
-    def adapt(self, y, features):
+    def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         """Fits to unconstrained parameters y (n, dim) and features (n, 2 dim + others)."""
         chosen = ops.convert_to_numpy(self.share(features))[:, 0] > 0.5
         self.newton.adapt(y[chosen], features[chosen])
         self.longest.assign(_LONGEST * y[chosen].std(0))
 
-    def call(self, features):
+    def call(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
         """Steps (batch, dim) from the estimates, wherever these are, and the share (batch, 1) of universes there."""
         step = self.newton(features)[0] - features[:, : self.dim]
         return self.longest * ops.tanh(step / self.longest), self.share(features)

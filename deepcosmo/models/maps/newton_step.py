@@ -1,6 +1,7 @@
 """Newton's step from an estimate along a score, and how far from its end the truth is."""
 
 import itertools
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,6 +9,9 @@ from keras import ops
 
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.transforms.power import Power, tempered
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 __all__ = ["NewtonStep", "NoStep", "from_noise", "to_noise"]
 
@@ -37,7 +41,7 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         others: how many other numbers there are.
     """
 
-    def __init__(self, *, dim, others=0, **kwargs):
+    def __init__(self, *, dim: int, others: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim, self.others = dim, others
         self.estimate, self.rest = Power(dim=dim, name="estimate"), Power(dim=dim + others, name="rest")
@@ -45,7 +49,7 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         chosen = (itertools.combinations_with_replacement(range(dim + 1), n) for n in (1, 2, 3))
         self._products = [np.array(list(columns)) for columns in chosen]
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         def add(name, *shape):
             return self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
 
@@ -57,7 +61,7 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         self.log_variance = add("log_variance", cubic, self.dim)
         self.bounds = add("bounds", 2, self.dim)  # between which logarithms of variances were
 
-    def adapt(self, y, features):
+    def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         """Fits to y (n, dim) and features (n, 2 dim + others)."""
         terms = self.step.shape[0]
         if len(y) <= terms:
@@ -97,7 +101,7 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         terms = ops.concatenate([cubic, *(square * s for s in scores), *(linear * o for o in others)], -1)
         return products, terms
 
-    def call(self, features):
+    def call(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         """The normal distribution of y, and what its noise may still depend on.
 
         Returns:
@@ -112,25 +116,25 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         context = tempered(ops.concatenate([e, step / width, others], -1))
         return features[:, : self.dim] + step, factor, context
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim, "others": self.others}
 
 
 class NoStep:
     """In place of `NewtonStep`, what leaves y as it is."""
 
-    def __init__(self, *, dim):
+    def __init__(self, *, dim: int) -> None:
         self.dim = dim
 
-    def adapt(self, y, features):
+    def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         pass
 
-    def __call__(self, features):
+    def __call__(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
         mean = ops.zeros((*ops.shape(features)[:1], self.dim))
         return mean, ops.broadcast_to(ops.eye(self.dim), (*ops.shape(mean), self.dim)), features
 
 
-def to_noise(y, mean, factor):
+def to_noise(y: "tf.Tensor", mean: "tf.Tensor", factor: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
     """y (..., batch, dim) -> noise (..., batch, dim), and log|det| of the map (batch,)."""
     noise = []
     for j in range(y.shape[-1]):
@@ -139,7 +143,7 @@ def to_noise(y, mean, factor):
     return ops.stack(noise, -1), -ops.sum(ops.log(ops.diagonal(factor, axis1=-2, axis2=-1)), -1)
 
 
-def from_noise(noise, mean, factor):
+def from_noise(noise: "tf.Tensor", mean: "tf.Tensor", factor: "tf.Tensor") -> "tf.Tensor":
     """The inverse of `to_noise`."""
     return mean + ops.sum(factor * noise[..., None, :], -1)
 

@@ -1,12 +1,15 @@
 """Posteriors of parameters given maps: a compressor of maps, and a density behind it."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.densities.bounds import onto_bounds
 from deepcosmo.models.densities.committee import Committee
 from deepcosmo.models.densities.conditional import ConditionalDensity
@@ -15,6 +18,10 @@ from deepcosmo.models.densities.prepared import DENSITIES
 from deepcosmo.models.densities.regression import Regression
 from deepcosmo.models.maps.compressors import OneStepCompressor, RegressionStep, in_batches
 from deepcosmo.models.maps.newton_step import NewtonStep, NoStep, from_noise, to_noise
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
+    from typing_extensions import Self
 
 __all__ = ["MapPosterior"]
 
@@ -39,7 +46,17 @@ class MapPosterior(EncodedDensity):
         members: of a `Committee` of such densities, if more than one.
     """
 
-    def __init__(self, *, compressor, parameters, bounds, density="maf_mog", options=None, members=1, **kwargs):
+    def __init__(
+        self,
+        *,
+        compressor: keras.Model,
+        parameters: Sequence[str],
+        bounds: Sequence[tuple[float, float]],
+        density: str = "maf_mog",
+        options: dict[str, Any] | None = None,
+        members: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if len(bounds) != len(parameters) or not all(low < high for low, high in bounds):
             raise ValueError(f"bounds must be one (low, high) for each of {', '.join(parameters)}; got {bounds}")
@@ -49,7 +66,7 @@ class MapPosterior(EncodedDensity):
         cls, defaults = {**DENSITIES, "regression": (Regression, {})}[density]
         context = compressor.compute_output_shape((1, 1, 1, 1))[-1]
         if not isinstance(compressor, OneStepCompressor):
-            self.step = NoStep(dim=self.dim)
+            self.step: NoStep | RegressionStep | NewtonStep = NoStep(dim=self.dim)
         elif compressor.near_step is not None:
             self.step = RegressionStep(compressor)
         else:
@@ -59,12 +76,12 @@ class MapPosterior(EncodedDensity):
         self.density: ConditionalDensity = one() if members == 1 else Committee(members=[one() for _ in range(members)])
         self.built = True
 
-    def bijector(self):
+    def bijector(self) -> "tfp.bijectors.Bijector":
         """From unconstrained vectors onto parameters within their bounds, a TFP bijector."""
         # no property: Keras reads those of a model when it loads weights, and TFP takes as long to import as they do
         return onto_bounds(self.bounds)
 
-    def adapt(self, maps, theta):
+    def adapt(self, maps: np.ndarray, theta: np.ndarray) -> None:
         """Measures all scales on maps (n, ...) and theta (n, dim), and fits what is linear: the first summaries, and
         `NewtonStep`."""
         z = self.bijector().inverse(tf.cast(theta, tf.float32)).numpy()
@@ -86,24 +103,24 @@ class MapPosterior(EncodedDensity):
         left, change, context = self._left(bijector.inverse(theta), summaries)
         return left, change + bijector.inverse_log_det_jacobian(theta, event_ndims=1), context
 
-    def estimate(self, maps):
+    def estimate(self, maps: TensorLike) -> tf.Tensor:
         """Means (batch, dim) of the unconstrained parameters, of densities that have one: "regression" and "mdn"."""
         mean, factor, context = self.step(self.encode(maps))
         return from_noise(self.density.distribution(context).mean(), mean, factor)
 
-    def encode(self, x):
+    def encode(self, x: TensorLike) -> tf.Tensor:
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
         return self.compressor(x)
 
-    def compress(self, maps):
+    def compress(self, maps: TensorLike) -> tf.Tensor:
         """As `encode`."""
         return self.encode(maps)
 
-    def distribution(self, maps):
+    def distribution(self, maps: TensorLike) -> "tfp.distributions.Distribution":
         """The `tfd.Distribution` of the parameters given maps (batch, rows, columns, channels)."""
         return self.distribution_of_features(self.encode(maps))
 
-    def distribution_of_features(self, features):
+    def distribution_of_features(self, features: tf.Tensor) -> "tfp.distributions.Distribution":
         """The `tfd.Distribution` of the parameters given summaries (batch, n)."""
         import tensorflow_probability as tfp
 
@@ -112,23 +129,23 @@ class MapPosterior(EncodedDensity):
         density = self.density.distribution(context)
         return tfp.distributions.TransformedDistribution(density, tfp.bijectors.Chain(bijectors))
 
-    def log_prob_of_features(self, y, features):
+    def log_prob_of_features(self, y: TensorLike, features: tf.Tensor) -> tf.Tensor:
         """ln p(theta | maps) in nats (batch,), for theta (batch, dim) and summaries (batch, n) of maps; -inf where
         theta is not within its bounds."""
         left, change, context = self._left_of(y, features)
         inside = ops.all(ops.isfinite(self.bijector().inverse(ops.convert_to_tensor(y, "float32"))), -1)
         return ops.where(inside, self.density.log_prob(left, context) + change, -np.inf)
 
-    def sample_of_features(self, n, features, *, seed):
+    def sample_of_features(self, n: int | Sequence[int], features: tf.Tensor, *, seed: Seed) -> tf.Tensor:
         """Draws (n, batch, dim) of the posteriors given summaries (batch, n); `seed` is an int or int32[2]."""
         mean, factor, context = self.step(features)
         return self.bijector().forward(from_noise(self.density.sample(n, context, seed=seed), mean, factor))
 
-    def loss_per_example(self, x, y, y_pred):
+    def loss_per_example(self, x: tf.Tensor, y: tf.Tensor, y_pred: Any) -> tf.Tensor:
         left, change, context = self._left_of(y, y_pred)
         return self.density.loss_per_example(context, left, self.density(context)) - change
 
-    def endpoints(self):
+    def endpoints(self) -> Endpoints:
         inner = self.compressor
         maps = tf.TensorSpec((None, *inner.map_shape), tf.float32, name="maps")
         theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
@@ -145,11 +162,11 @@ class MapPosterior(EncodedDensity):
             "serving_default": compress,
         }
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor),
                 "parameters": self.parameters, "bounds": self.bounds, "density": self.kind,
                 "options": self.options, "members": self.members}  # fmt: skip
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Self":
         return cls(**{**config, "compressor": keras.saving.deserialize_keras_object(config["compressor"])})
