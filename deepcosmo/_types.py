@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
     from numpy.typing import ArrayLike
 
-__all__ = ["Columns", "Endpoints", "Number", "PathLike", "Prior", "Progress", "Seed", "TensorLike"]
+__all__ = ["Columns", "Endpoints", "Number", "PathLike", "Prior", "Progress", "Seed", "Tensor", "TensorLike"]
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -35,3 +35,6 @@ Prior: TypeAlias = "tfp.distributions.Distribution | Sequence[tfp.distributions.
 
 Endpoints: TypeAlias = "dict[str, tuple[Callable[..., Any], list[tf.TensorSpec]]]"
 """Exported functions: name -> (function of tensors, their specifications)."""
+
+Tensor: TypeAlias = "tf.Tensor"
+"""What functions of `keras.ops` take and give."""

@@ -9,6 +9,7 @@ import os
 import sys
 import unicodedata
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import deepcosmo
@@ -49,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
@@ -78,7 +79,7 @@ def main(argv=None):
         return 130
     except (ValueError, OSError, FloatingPointError, ImportError) as error:
         of_file = isinstance(error, OSError) and error.strerror and error.filename
-        _complain(f"{error.filename}: {error.strerror}" if of_file else error)
+        _complain(f"{error.filename}: {error.strerror}" if of_file else error)  # type: ignore[union-attr]
         return 1
     except RuntimeError:  # Astropy cannot be imported where there is no home directory
         if _has_home():

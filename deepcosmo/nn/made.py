@@ -1,10 +1,14 @@
 """Masked dense layers and the masked autoregressive network built from them."""
 
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from deepcosmo._types import Tensor
 
 __all__ = ["MADE", "MaskedDense"]
 
@@ -19,23 +23,30 @@ class MaskedDense(keras.layers.Layer):
       kernel_initializer: As in `keras.layers.Dense`.
     """
 
-    def __init__(self, *, in_degrees, out_degrees, kernel_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        *,
+        in_degrees: Sequence[int] | np.ndarray,
+        out_degrees: Sequence[int] | np.ndarray,
+        kernel_initializer: str | keras.initializers.Initializer = "glorot_uniform",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.in_degrees = [int(d) for d in in_degrees]
         self.out_degrees = [int(d) for d in out_degrees]
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.mask = np.less_equal.outer(self.in_degrees, self.out_degrees)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.kernel = self.add_weight(
             name="kernel", shape=self.mask.shape, initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=self.mask.shape[1:], initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.matmul(x, ops.where(self.mask, self.kernel, 0.0)) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "in_degrees": self.in_degrees,
@@ -63,8 +74,16 @@ class MADE(keras.layers.Layer):
     """
 
     def __init__(
-        self, *, dim, outputs, hidden=(128, 128), context_dim=0, activation="relu", residual=False, **kwargs
-    ):
+        self,
+        *,
+        dim: int,
+        outputs: int,
+        hidden: Sequence[int] = (128, 128),
+        context_dim: int = 0,
+        activation: str = "relu",
+        residual: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if residual and len(set(hidden)) > 1:
             raise ValueError(f"residual=True needs hidden layers of equal width, not {tuple(hidden)}.")
@@ -86,19 +105,24 @@ class MADE(keras.layers.Layer):
         ]
         self.context_dense = keras.layers.Dense(len(units[0]), use_bias=False, name="context")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         for layer in self.dense:
             layer.build()
         if self.context_dim:
             self.context_dense.build((None, self.context_dim))
 
-    def call(self, x, context=None):
+    def call(self, x: Tensor, context: "Tensor | None" = None) -> Tensor:
         """Maps `x` (batch, dim) and the context (batch, context_dim) to (outputs, batch, dim)."""
         shift = self.context_dense(context) if self.context_dim else 0.0
         y = self._chain(lambda i, h: self.dense[i](h) + (0.0 if i else shift), x)
         return ops.transpose(ops.reshape(y, (-1, self.outputs, self.dim)), (1, 0, 2))
 
-    def solve(self, step, batch, context=None):
+    def solve(
+        self,
+        step: Callable[[Tensor, Tensor], Tensor],
+        batch: "int | Tensor",
+        context: "Tensor | None" = None,
+    ) -> Tensor:
         """Solves `x[:, i] = step(i, params)` for x, with `params = self(x, context)[:, :, i]`.
 
         Args:
@@ -171,7 +195,7 @@ class MADE(keras.layers.Layer):
             h = dense(i, self.activation(h)) + (h if self.residual else 0.0)
         return dense(len(self.hidden), self.activation(h))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "dim": self.dim,

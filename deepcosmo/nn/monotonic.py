@@ -4,8 +4,11 @@ Each is a pair of functions `(x, params)`: forward and inverse, both returning t
 its derivative. `x` has any shape and `params` one more axis, the first: the parameters.
 """
 
+
 import numpy as np
 from keras import ops
+
+from deepcosmo._types import Tensor
 
 __all__ = ["affine", "affine_inverse", "mixture", "mixture_inverse", "mixture_log_prob", "spline", "spline_inverse"]
 
@@ -22,13 +25,13 @@ def _shift_and_log_scale(params):
     return shift, s / (1.0 + ops.abs(s) / _LOG_SCALE)
 
 
-def affine(x, params):
+def affine(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     """`x * exp(log_scale) + shift`; two parameters."""
     shift, log_scale = _shift_and_log_scale(params)
     return x * ops.exp(log_scale) + shift, log_scale
 
 
-def affine_inverse(x, params):
+def affine_inverse(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     """Inverse of `affine`."""
     shift, log_scale = _shift_and_log_scale(params)
     return (x - shift) * ops.exp(-log_scale), -log_scale
@@ -59,7 +62,7 @@ def _log_slope(t, slope, low, high):
     return 2 * ops.log(slope) + ops.log(numerator) - 2 * ops.log(slope + (low + high - 2 * slope) * u)
 
 
-def spline(x, params, bound=5.0):
+def spline(x: Tensor, params: Tensor, bound: float = 5.0) -> tuple[Tensor, Tensor]:
     """Monotonic rational-quadratic spline on [-bound, bound], the identity outside.
 
     Durkan et al. 2019, arXiv:1906.04032. The parameters are, for K bins, K unnormalised logarithms of widths,
@@ -74,7 +77,7 @@ def spline(x, params, bound=5.0):
     return ops.where(inside, y, x), ops.where(inside, _log_slope(t, slope, low, high), 0.0)
 
 
-def spline_inverse(y, params, bound=5.0):
+def spline_inverse(y: Tensor, params: Tensor, bound: float = 5.0) -> tuple[Tensor, Tensor]:
     """Inverse of `spline`."""
     clipped = ops.clip(y, -bound, bound)
     left, width, bottom, height, low, high = _bin(clipped, params, bound, by_height=True)
@@ -106,7 +109,7 @@ def _score(x, log_weights, means, log_widths):
     return ops.clip(2**0.5 * ops.erfinv(ops.clip(balance, -largest, largest)), -_REACH, _REACH)
 
 
-def mixture(x, params):
+def mixture(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     """Normal score of x in a mixture of K normal distributions: 3 K parameters (logits, means, log-widths).
 
     A normal distribution of the result is the mixture (Ho et al. 2019, arXiv:1902.00275, with logistic ones). The
@@ -117,14 +120,14 @@ def mixture(x, params):
     return z, mixture_log_prob(x, params) + 0.5 * (ops.square(z) + np.log(2 * np.pi))
 
 
-def mixture_log_prob(x, params):
+def mixture_log_prob(x: Tensor, params: Tensor) -> Tensor:
     """Logarithm of the density of the mixture at x; parameters as of `mixture`."""
     log_weights, means, log_widths = _components(params)
     exponent = log_weights - log_widths - 0.5 * ops.square((x - means) * ops.exp(-log_widths))
     return ops.logsumexp(exponent, axis=0) - 0.5 * np.log(2 * np.pi)
 
 
-def mixture_inverse(z, params):
+def mixture_inverse(z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     """Inverse of `mixture`, by bisection."""
     log_weights, means, log_widths = _components(params)
     z = ops.clip(z, -_REACH, _REACH)

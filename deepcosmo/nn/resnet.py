@@ -1,6 +1,11 @@
 """Dense networks, plain or residual."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+
+from deepcosmo._types import Tensor
 
 __all__ = ["MLP"]
 
@@ -23,14 +28,14 @@ class MLP(keras.layers.Layer):
     def __init__(
         self,
         *,
-        inputs,
-        outputs,
-        hidden=(128, 128),
-        activation="relu",
-        residual=False,
-        output_scale=1.0,
-        **kwargs,
-    ):
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
+        residual: bool = False,
+        output_scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if residual and len(set(hidden)) > 1:
             raise ValueError(f"residual=True needs hidden layers of equal width, not {tuple(hidden)}.")
@@ -42,19 +47,19 @@ class MLP(keras.layers.Layer):
             outputs, kernel_initializer=keras.initializers.VarianceScaling(output_scale), name="head"
         )
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         widths = (self.inputs, *self.hidden)
         for n, layer in zip(widths, [*self.dense, self.head], strict=True):
             layer.build((None, n))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Maps (..., inputs) to (..., outputs)."""
         h = self.dense[0](x)
         for layer in self.dense[1:]:
             h = layer(self.activation(h)) + (h if self.residual else 0.0)
         return self.head(self.activation(h))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "inputs": self.inputs,

@@ -1,10 +1,14 @@
 """A small residual U-Net for maps of any size, conditioned on numbers such as the noise level."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from deepcosmo._types import Tensor
 
 __all__ = ["UNet"]
 
@@ -75,7 +79,14 @@ class UNet(keras.layers.Layer):
         spectral_norm: bound on the spectral norms of the convolutions, or None.
     """
 
-    def __init__(self, *, widths=(24, 48, 64, 64), outputs=1, spectral_norm=None, **kwargs):
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (24, 48, 64, 64),
+        outputs: int = 1,
+        spectral_norm: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.multiple = 2 ** len(widths)
         self._widths, self._outputs = tuple(widths), outputs
@@ -88,7 +99,7 @@ class UNet(keras.layers.Layer):
                                                 padding="same", kernel_initializer="glorot_uniform" if i else "zeros")
                    for i in range(len(widths))]
 
-    def build(self, maps_shape, condition_shape):
+    def build(self, maps_shape: Sequence[int | None], condition_shape: Sequence[int | None]) -> None:
         shape, size = maps_shape, condition_shape
         for layer in self.embedding:
             layer.build(size)
@@ -101,7 +112,7 @@ class UNet(keras.layers.Layer):
                 layer.build(shape, size)
             up.build(shape)
 
-    def call(self, maps, condition):
+    def call(self, maps: Tensor, condition: Tensor) -> Tensor:
         if any(n is not None and n % self.multiple for n in maps.shape[1:3]):
             raise ValueError(f"rows and columns must be multiples of {self.multiple}; got {tuple(maps.shape[1:3])}")
         for layer in self.embedding:

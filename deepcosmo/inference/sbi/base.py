@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from deepcosmo._types import PathLike, Prior, Seed
+from deepcosmo._types import PathLike, Prior, Seed, Tensor
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.networks.scored import Scored
@@ -24,7 +24,6 @@ from deepcosmo.nn.transforms.outliers import extreme
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
     from typing_extensions import Self
 
 __all__ = ["Estimator", "OfFeatures", "OfLikelihood"]
@@ -255,15 +254,15 @@ class OfLikelihood(Estimator):
     def _data(self, x):
         """What the network makes of data (m, ...) that are checked and compressed: vectors (m, n)."""
 
-    def several(self, x: ArrayLike) -> "tf.Tensor":
+    def several(self, x: ArrayLike) -> Tensor:
         """Data (m, ...) as `log_likelihood` has them."""
         return self._data(self._several(x))
 
-    def observed(self, x: ArrayLike) -> "tf.Tensor":
+    def observed(self, x: ArrayLike) -> Tensor:
         """One observation, as `several` has them; warns if it is unlike all simulations."""
         return self._data(self._observed(x))
 
-    def log_likelihood(self) -> "Callable[[tf.Tensor, tf.Tensor], tf.Tensor]":
+    def log_likelihood(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The function of parameters (n, dim) and as many rows of `several`: ln p(x | theta) up to a constant (n,)."""
         network = self.network  # posteriors keep theirs when another one is trained
         return lambda theta, data: self._log_density(network, self.support.centred(theta), data)

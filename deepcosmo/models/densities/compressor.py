@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.densities.prepared import PreparedDensity
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     from typing_extensions import Self
 
 __all__ = ["Compressor", "PointEstimate"]
@@ -29,7 +29,7 @@ class PointEstimate(PreparedDensity):
         super().__init__(**kwargs)
         self.power = power
 
-    def loss_per_example(self, x: "tf.Tensor", y: "tf.Tensor", y_pred: Any) -> "tf.Tensor":
+    def loss_per_example(self, x: Tensor, y: Tensor, y_pred: Any) -> Tensor:
         error = ops.abs(y - self.mean_of_features(y_pred)) / ops.norm(self.linear.factor, axis=-1)
         return ops.sum(error**self.power, -1)
 
@@ -52,7 +52,7 @@ class Compressor(SinglePrecision, keras.Model):
         freeze(self)
         self.built = True
 
-    def call(self, x: "tf.Tensor") -> "tf.Tensor":
+    def call(self, x: Tensor) -> Tensor:
         features = self.density(x)
         return self.density.mean_of_features(features) if self.means else features
 

@@ -1,13 +1,9 @@
 """Densities of vectors given data of any kind: an encoder makes features of these, and a density depends on them."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from deepcosmo._types import Seed, TensorLike
+from deepcosmo._types import Seed, Tensor, TensorLike
 from deepcosmo.models.base import ProbabilisticModel
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 __all__ = ["EncodedDensity"]
 
@@ -18,25 +14,25 @@ class EncodedDensity(ProbabilisticModel):
     A subclass defines `encode`, `log_prob_of_features` and `sample_of_features`. The model's output are the features.
     """
 
-    def encode(self, x: TensorLike) -> "tf.Tensor":
+    def encode(self, x: TensorLike) -> Tensor:
         """Features (batch, n) of x (batch, ...)."""
         raise NotImplementedError
 
-    def log_prob_of_features(self, y: TensorLike, features: "tf.Tensor") -> "tf.Tensor":
+    def log_prob_of_features(self, y: TensorLike, features: Tensor) -> Tensor:
         """As `log_prob`, for features (batch, n) of x."""
         raise NotImplementedError
 
-    def sample_of_features(self, n: int | Sequence[int], features: "tf.Tensor", *, seed: Seed) -> "tf.Tensor":
+    def sample_of_features(self, n: int | Sequence[int], features: Tensor, *, seed: Seed) -> Tensor:
         """As `sample`, for features (batch, n) of x."""
         raise NotImplementedError
 
-    def call(self, x: "tf.Tensor") -> "tf.Tensor":
+    def call(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
-    def log_prob(self, y: TensorLike, x: TensorLike) -> "tf.Tensor":
+    def log_prob(self, y: TensorLike, x: TensorLike) -> Tensor:
         """ln p(y | x) in nats (batch,), for y (batch, dim) and x (batch, ...)."""
         return self.log_prob_of_features(y, self.encode(x))
 
-    def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> "tf.Tensor":
+    def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> Tensor:
         """Draws (n, batch, dim) for x (batch, ...); `seed` is an int or int32[2]."""
         return self.sample_of_features(n, self.encode(x), seed=seed)

@@ -2,17 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
 
@@ -21,7 +19,7 @@ __all__ = ["LightProfileDecoder", "StampEncoder", "psf_transfer"]
 RESOLUTION = 0.05 / 0.03 / math.sqrt(8 * math.log(2))
 
 
-def psf_transfer(psf: "tf.Tensor", size: int) -> "tuple[tf.Tensor, tf.Tensor]":
+def psf_transfer(psf: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Fourier transform that takes a decoded galaxy to its convolution with `psf`.
 
     The decoder's own resolution is divided out, so that decoder and transfer together convolve the galaxy with
@@ -153,7 +151,7 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         self.wide_widths = ladder("wide", 0.4, 5.0, self.WIDE)
         self.disc_widths = ladder("disc", 0.4, 1.6, self.DISC)
 
-    def call(self, z: "tf.Tensor") -> "tf.Tensor":
+    def call(self, z: Tensor) -> Tensor:
         h = z
         for layer in self.hidden:
             h = layer(h)
@@ -301,7 +299,7 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
             second.build((None, self.units))
         self.readout.build((None, self.units))
 
-    def call(self, image: "tf.Tensor", psf: "tf.Tensor", noise_std: "tf.Tensor") -> "tf.Tensor":
+    def call(self, image: Tensor, psf: Tensor, noise_std: Tensor) -> Tensor:
         noise = ops.reshape(noise_std, (-1, 1))
         scaled = image / ops.expand_dims(noise, -1)
         moments = self._moments(scaled)

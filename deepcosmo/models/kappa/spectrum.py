@@ -1,18 +1,16 @@
 """An angular power spectrum that is stored with a model's weights."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import frequency
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 __all__ = ["AngularSpectrum"]
 
@@ -45,7 +43,7 @@ class AngularSpectrum(SinglePrecision, keras.layers.Layer):
         """(ell, c_ell) at the nodes, (64,) each."""
         return _NODES * 2 * np.pi / self._pixel, np.exp(ops.convert_to_numpy(self.log_power)) * self._pixel**2
 
-    def power(self, shape: tuple[int, int]) -> "tf.Tensor":
+    def power(self, shape: tuple[int, int]) -> Tensor:
         """Variance of the modes of `fourier`, (columns // 2 + 1, rows); white noise has that of a pixel. 0 at 0."""
         modes = frequency(shape)
         place = np.interp(np.log(np.maximum(modes, _NODES[0])), np.log(_NODES), np.arange(len(_NODES)))

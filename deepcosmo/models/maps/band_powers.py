@@ -1,19 +1,17 @@
 """Powers and correlations of periodic maps in bands of wavenumber."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from deepcosmo._constants import shared
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier, frequency
 from deepcosmo.physics.fields import multiplicity
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 __all__ = ["BandPowers", "band_edges", "between", "modes_of"]
 
@@ -27,7 +25,7 @@ def band_edges(size: int, bands: int) -> np.ndarray:
     return edges
 
 
-def modes_of(maps: "tf.Tensor") -> "list[tf.Tensor]":
+def modes_of(maps: Tensor) -> list[Tensor]:
     """Fourier modes of maps (batch, n, n, channels): real and imaginary (batch, channels, n // 2 + 1, n)."""
     n, channels = maps.shape[-2:]
     flat = ops.reshape(ops.transpose(maps, (0, 3, 1, 2)), (-1, n, n))
@@ -73,10 +71,10 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
     def dim(self) -> int:
         return self.bands * self.channels * (self.channels + 1) // 2
 
-    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def call(self, maps: Tensor) -> Tensor:
         return self.of_modes(modes_of(maps))
 
-    def of_modes(self, modes: "Sequence[tf.Tensor]") -> "tf.Tensor":
+    def of_modes(self, modes: Sequence[Tensor]) -> Tensor:
         """The same, of `modes_of` maps."""
         label = ops.cast(self._label, "int32")
         mean = ops.reshape(ops.one_hot(label, self.bands, dtype="float32") * self._weight, (-1, self.bands))

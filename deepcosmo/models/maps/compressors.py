@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.base import freeze
 from deepcosmo.models.maps.near_step import NearStep
@@ -15,7 +16,6 @@ from deepcosmo.nn.transforms.linear_fit import LinearFit
 from deepcosmo.nn.transforms.power import Power, tempered
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     import tensorflow_probability as tfp
     from typing_extensions import Self
 
@@ -30,7 +30,7 @@ _FADE = 0.3, 0.5  # shares of universes like ours between which the step of a `N
 _AT_ONCE = 32  # maps that are measured together: scores of each take 30 MB or more without XLA
 
 
-def in_batches(function: "Callable[[np.ndarray], tf.Tensor]", maps: np.ndarray) -> np.ndarray:
+def in_batches(function: Callable[[np.ndarray], Tensor], maps: np.ndarray) -> np.ndarray:
     """A function of maps (n, rows, columns, channels), or of what was measured of them (n, m), a few at a time."""
     few = _AT_ONCE if len(maps.shape) == 4 else 4096
     return np.concatenate([ops.convert_to_numpy(function(maps[i : i + few])) for i in range(0, len(maps), few)])
@@ -73,7 +73,7 @@ class MapCompressor(SinglePrecision, keras.Model):
         self.linear.build((None, features))
         self.built = True
 
-    def features(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def features(self, maps: Tensor) -> Tensor:
         """What the network sees (batch, n) of maps (batch, size, size, channels), or of their statistics (batch, m)."""
         statistics = maps if len(maps.shape) == 2 else self.statistics(maps)
         if not self.scores:
@@ -81,7 +81,7 @@ class MapCompressor(SinglePrecision, keras.Model):
         powers = self.statistics.powers.dim
         return ops.concatenate([statistics[:, powers:], self.scores(statistics[:, :powers])], -1)
 
-    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def call(self, maps: Tensor) -> Tensor:
         """Summaries (batch, outputs) of maps (batch, size, size, channels), or of their statistics (batch, n)."""
         scaled = _scaled(self.scale, self.features(maps))
         return self.linear(scaled) + self.network(scaled)
@@ -155,7 +155,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
                 layer.build()
         self.built = True
 
-    def measure(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def measure(self, maps: Tensor) -> Tensor:
         """Estimates and scores (batch, dim + scores) of maps (batch, size, size, channels)."""
         count = maps.shape[0]
         if count is None or count <= _AT_ONCE:
@@ -166,7 +166,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         estimate = self.pilot.estimate(maps)
         return ops.concatenate([estimate, self.scores(maps, self.pilot.bijector().forward(estimate))], -1)
 
-    def features(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def features(self, maps: Tensor) -> Tensor:
         """What there is (batch, count) to know of maps, or of what was measured of them."""
         found = maps if len(maps.shape) == 2 else self.measure(maps)
         if self.near_step is None:
@@ -174,7 +174,7 @@ class OneStepCompressor(SinglePrecision, keras.Model):
         step, share = self.near_step(found)
         return ops.concatenate([found, share * step, share], -1)
 
-    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def call(self, maps: Tensor) -> Tensor:
         """Summaries (batch, n) of maps (batch, size, size, channels), or of what was measured."""
         features = self.features(maps)
         if self.near_step is None:
@@ -221,7 +221,7 @@ class RegressionStep:
     def adapt(self, y: Any, features: Any) -> None:
         """Does nothing: the compressor has fitted it."""
 
-    def __call__(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
+    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = features[:, : self.dim]
         return mean, ops.broadcast_to(self.regression.factor, (*ops.shape(mean), self.dim)), features
 
@@ -262,14 +262,14 @@ class NewtonPilot(SinglePrecision, keras.Model):
         z = self.bijector().inverse(ops.convert_to_tensor(theta, "float32"))
         self.near_step.adapt(ops.convert_to_numpy(z), in_batches(self.compressor, maps))
 
-    def estimate(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def estimate(self, maps: Tensor) -> Tensor:
         """Unconstrained parameters (batch, dim) of maps (batch, size, size, channels), or of what was measured."""
         found = self.compressor(maps)
         step, share = self.near_step(found)
         low, high = _FADE
         return found[:, : self.dim] + ops.clip((share - low) / (high - low), 0.0, 1.0) * step
 
-    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def call(self, maps: Tensor) -> Tensor:
         return self.estimate(maps)
 
     def get_config(self) -> dict[str, Any]:

@@ -8,14 +8,13 @@ from keras import ops
 from numpy.typing import ArrayLike
 
 from deepcosmo._constants import shared
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.band_powers import BandPowers, between, modes_of
 from deepcosmo.nn.fourier import fourier, frequency, inverse_fourier
 from deepcosmo.physics.fields import multiplicity
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["FieldStatistics"]
@@ -99,7 +98,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         """All modes (n // 2 + 1, n, ...) of those of a quadrant (n // 2 + 1, n // 2 + 1, ...)."""
         return ops.concatenate([quadrant, ops.flip(quadrant[:, 1 : (self.size + 1) // 2], 1)], 1)
 
-    def filtered(self, maps: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
+    def filtered(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """A (batch, channels, n, n) of maps, and the bands of B (batch, 3, channels, n, n)."""
         return self._filtered(modes_of(maps / self.noise_std))
 
@@ -118,7 +117,7 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         images = ops.reshape(inverse_fourier([passed(part) for part in modes], n), (-1, 4, k, n, n))
         return images[:, 0], images[:, 1:]
 
-    def call(self, maps: "tf.Tensor") -> "tf.Tensor":
+    def call(self, maps: Tensor) -> Tensor:
         modes = modes_of(maps / self.noise_std)
         a, bands = self._filtered(modes)
         b = ops.sum(bands, 1)

@@ -7,12 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.newton_step import NewtonStep
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["NearStep"]
@@ -42,7 +41,7 @@ class NearStep(SinglePrecision, keras.layers.Layer):
         self.newton.build()
         self.longest = self.add_weight(name="longest", shape=(self.dim,), initializer="ones", trainable=False)
 
-    def share(self, features: "tf.Tensor") -> "tf.Tensor":
+    def share(self, features: Tensor) -> Tensor:
         """Of those from `near` among universes at the estimates (batch, 1), where half of all are."""
         theta = self.bijector().forward(features[:, : self.dim])  # TFP is imported when it is needed
         return 1.0 - 0.5 * ops.exp(self.survey.log_weight(theta))[:, None]
@@ -53,7 +52,7 @@ class NearStep(SinglePrecision, keras.layers.Layer):
         self.newton.adapt(y[chosen], features[chosen])
         self.longest.assign(_LONGEST * y[chosen].std(0))
 
-    def call(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
+    def call(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Steps (batch, dim) from the estimates, wherever these are, and the share (batch, 1) of universes there."""
         step = self.newton(features)[0] - features[:, : self.dim]
         return self.longest * ops.tanh(step / self.longest), self.share(features)

@@ -1,17 +1,15 @@
 """Newton's step from an estimate along a score, and how far from its end the truth is."""
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.transforms.power import Power, tempered
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 __all__ = ["NewtonStep", "NoStep", "from_noise", "to_noise"]
 
@@ -101,7 +99,7 @@ class NewtonStep(SinglePrecision, keras.layers.Layer):
         terms = ops.concatenate([cubic, *(square * s for s in scores), *(linear * o for o in others)], -1)
         return products, terms
 
-    def call(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
+    def call(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The normal distribution of y, and what its noise may still depend on.
 
         Returns:
@@ -129,12 +127,12 @@ class NoStep:
     def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         pass
 
-    def __call__(self, features: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor, tf.Tensor]":
+    def __call__(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean = ops.zeros((*ops.shape(features)[:1], self.dim))
         return mean, ops.broadcast_to(ops.eye(self.dim), (*ops.shape(mean), self.dim)), features
 
 
-def to_noise(y: "tf.Tensor", mean: "tf.Tensor", factor: "tf.Tensor") -> "tuple[tf.Tensor, tf.Tensor]":
+def to_noise(y: Tensor, mean: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
     """y (..., batch, dim) -> noise (..., batch, dim), and log|det| of the map (batch,)."""
     noise = []
     for j in range(y.shape[-1]):
@@ -143,7 +141,7 @@ def to_noise(y: "tf.Tensor", mean: "tf.Tensor", factor: "tf.Tensor") -> "tuple[t
     return ops.stack(noise, -1), -ops.sum(ops.log(ops.diagonal(factor, axis1=-2, axis2=-1)), -1)
 
 
-def from_noise(noise: "tf.Tensor", mean: "tf.Tensor", factor: "tf.Tensor") -> "tf.Tensor":
+def from_noise(noise: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     """The inverse of `to_noise`."""
     return mean + ops.sum(factor * noise[..., None, :], -1)
 

@@ -1,8 +1,13 @@
 """Monotonic maps of single columns to normal scores, by their quantiles."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
+
+from deepcosmo._types import Tensor
 
 __all__ = ["Gaussianise"]
 
@@ -21,12 +26,12 @@ class Gaussianise(keras.layers.Layer):
       reach: The outer quantiles, in standard deviations.
     """
 
-    def __init__(self, *, dim, knots=121, reach=2.8, **kwargs):
+    def __init__(self, *, dim: int, knots: int = 121, reach: float = 2.8, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim, self.reach = dim, reach
         self.scores = np.linspace(-reach, reach, knots).astype("float32")
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         start = np.tile(self.scores[:, None], self.dim)
         self.quantiles = self.add_weight(
             name="quantiles",
@@ -35,7 +40,7 @@ class Gaussianise(keras.layers.Layer):
             trainable=False,
         )
 
-    def adapt(self, data):
+    def adapt(self, data: ArrayLike) -> None:
         """Measures the quantiles of `data` (n, dim)."""
         from scipy import special
 
@@ -46,11 +51,11 @@ class Gaussianise(keras.layers.Layer):
             high[:] = np.maximum(high, low + gap)
         self.quantiles.assign(quantiles)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, dim) -> normal scores (batch, dim) and the logarithm of their derivative."""
         return self._interpolate(x, self.quantiles, self.scores[:, None] + 0 * self.quantiles)
 
-    def invert(self, z):
+    def invert(self, z: Tensor) -> Tensor:
         return self._interpolate(z, self.scores[:, None] + 0 * self.quantiles, self.quantiles)[0]
 
     def _interpolate(self, x, start, end):
@@ -66,5 +71,5 @@ class Gaussianise(keras.layers.Layer):
         slope, left, bottom = (ops.take(ops.reshape(v, (-1,)), piece) for v in (slope, left, bottom))
         return bottom + slope * (x - left), ops.log(slope)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim, "knots": len(self.scores), "reach": self.reach}

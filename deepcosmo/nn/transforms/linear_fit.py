@@ -1,8 +1,12 @@
 """What a linear regression leaves, with unit covariance."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+from deepcosmo._types import Tensor
 
 __all__ = ["LinearFit"]
 
@@ -20,11 +24,11 @@ class LinearFit(keras.layers.Layer):
         features: length of f.
     """
 
-    def __init__(self, *, dim, features, **kwargs):
+    def __init__(self, *, dim: int, features: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim, self.features = dim, features
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         add = lambda name, shape, value: self.add_weight(  # noqa: E731
             name=name, shape=shape, initializer=value, trainable=False
         )
@@ -33,7 +37,7 @@ class LinearFit(keras.layers.Layer):
         self.factor = add("factor", (self.dim, self.dim), "identity")  # L
         self.inverse = add("inverse", (self.dim, self.dim), "identity")
 
-    def adapt(self, y, features):
+    def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         """Fits to y (n, dim) and features (n, features), which may be none.
 
         Raises:
@@ -60,13 +64,13 @@ class LinearFit(keras.layers.Layer):
         self.factor.assign(factor)
         self.inverse.assign(np.linalg.inv(factor))
 
-    def call(self, y, features):
+    def call(self, y: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, dim) and (batch, features) -> what is left (batch, dim), and log|det| of the map, a scalar."""
         left = y - ops.matmul(features, self.matrix) - self.bias
         return ops.matmul(left, ops.transpose(self.inverse)), -ops.sum(ops.log(ops.diagonal(self.factor)))
 
-    def invert(self, left, features):
+    def invert(self, left: Tensor, features: Tensor) -> Tensor:
         return ops.matmul(left, ops.transpose(self.factor)) + ops.matmul(features, self.matrix) + self.bias
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim, "features": self.features}

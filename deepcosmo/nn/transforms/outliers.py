@@ -12,7 +12,7 @@ _FAR_IN_LOGARITHM = 3.0  # the same of logarithms, where the bulk is of one sign
 _ROWS = 20_000  # are enough to know the bulk
 
 
-def far_out(data):
+def far_out(data: np.ndarray) -> np.ndarray:
     """Which values of `data` (n, dim) lie far out of the bulk of their columns; NaN and infinite ones do not.
 
     The bulk are the central 90%. Far is beyond it by 20 times its width, and, of columns of one sign, by 3 times its
@@ -28,16 +28,16 @@ def far_out(data):
     return found
 
 
-def extreme(data):
+def extreme(data: np.ndarray) -> np.ndarray:
     """Which of `data` (n, ...) lie far out (n,): by a column of vectors, or by the mean size of an array's channel."""
     data = np.asarray(data)
     if data.ndim > 2:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of channels that are all NaN
             data = np.nanmean(np.abs(data), tuple(range(1, data.ndim - 1)), dtype="float64")
-    return far_out(data).any(1)
+    return far_out(data).any(1)  # type: ignore[return-value]
 
 
-def moved_in(data, out):
+def moved_in(data: np.ndarray, out: np.ndarray) -> np.ndarray:
     """`data` (n, dim), of which the values `out` (n, dim) count as the outermost of the others in their columns."""
     inner = np.where(out, np.nan, data)
     return np.clip(data, np.nanmin(inner, 0), np.nanmax(inner, 0))

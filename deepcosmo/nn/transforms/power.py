@@ -1,9 +1,13 @@
 """Power transformation of single columns, towards a normal distribution."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import Tensor
 from deepcosmo.nn.transforms.outliers import far_out
 
 __all__ = ["Power", "tempered"]
@@ -25,18 +29,18 @@ class Power(keras.layers.Layer):
     its parameters are weights. Constant columns become zero.
     """
 
-    def __init__(self, *, dim, **kwargs):
+    def __init__(self, *, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim = dim
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         def add(name, value):
             return self.add_weight(name=name, shape=(self.dim,), initializer=value, trainable=False)
 
         self.origin, self.unit, self.power = add("origin", "zeros"), add("unit", "ones"), add("power", "ones")
         self.mean, self.scale = add("mean", "zeros"), add("scale", "ones")
 
-    def adapt(self, data):
+    def adapt(self, data: ArrayLike) -> None:
         """Measures the transformation on `data` (n, dim); NaN and what lies far out of a column are left out.
 
         Raises:
@@ -74,12 +78,12 @@ class Power(keras.layers.Layer):
         y = ops.expm1(exponent * log) / exponent
         return ops.where(positive, y, -y), (exponent - 1.0) * log
 
-    def call(self, x):
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, dim) -> values (batch, dim) and the logarithms of their derivatives."""
         y, log_slope = self._forward((x - self.origin) / self.unit)
         return (y - self.mean) / self.scale, log_slope - ops.log(self.unit * self.scale)
 
-    def invert(self, y):
+    def invert(self, y: Tensor) -> Tensor:
         """Values of `call` -> (batch, dim). Beyond the range of the transformation it gives its largest values."""
         y = y * self.scale + self.mean
         positive = y >= 0
@@ -88,11 +92,11 @@ class Power(keras.layers.Layer):
         t = ops.expm1(ops.minimum(log, 30.0))
         return self.origin + self.unit * ops.where(positive, t, -t)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}
 
 
-def tempered(value, reach=_REACH):
+def tempered(value: Tensor, reach: float = _REACH) -> Tensor:
     """Scaled values as they are within `reach` standard deviations, and beyond as a logarithm, which networks bear."""
     size = ops.abs(value)
     far = reach + ops.log1p(ops.maximum(size - reach, 0.0))

@@ -1,7 +1,13 @@
 """Standardisation whose statistics are weights."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
+
+from deepcosmo._types import Tensor
 
 __all__ = ["Standardise"]
 
@@ -14,15 +20,15 @@ class Standardise(keras.layers.Layer):
     and they exist from the start: loading weights needs no care.
     """
 
-    def __init__(self, *, dim, **kwargs):
+    def __init__(self, *, dim: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dim = dim
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         self.mean = self.add_weight(name="mean", shape=(self.dim,), initializer="zeros", trainable=False)
         self.scale = self.add_weight(name="scale", shape=(self.dim,), initializer="ones", trainable=False)
 
-    def adapt(self, batches):
+    def adapt(self, batches: Iterable[ArrayLike]) -> None:
         """Measures the statistics over an iterable of (batch, dim) arrays. Constant columns keep scale 1."""
         n, total, square = 0, 0.0, 0.0
         for batch in batches:
@@ -40,11 +46,11 @@ class Standardise(keras.layers.Layer):
         self.mean.assign(mean + origin)
         self.scale.assign(np.where(scale > 1e-6 * np.abs(origin) + 1e-30, scale, 1.0))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.scale
 
-    def invert(self, x):
+    def invert(self, x: Tensor) -> Tensor:
         return x * self.scale + self.mean
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dim": self.dim}

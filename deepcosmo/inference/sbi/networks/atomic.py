@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models.base import ProbabilisticModel
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from deepcosmo.models.densities.prepared import PreparedDensity
 
 __all__ = ["Atomic"]
@@ -40,10 +39,10 @@ class Atomic(ProbabilisticModel):
     def adapt(self, x: np.ndarray, y: dict[str, np.ndarray]) -> None:
         self.network.adapt(x, y["targets"])
 
-    def call(self, x: "tf.Tensor") -> "tf.Tensor":
+    def call(self, x: Tensor) -> Tensor:
         return self.network(x)
 
-    def loss_per_example(self, x: "tf.Tensor", y: "dict[str, tf.Tensor]", y_pred: Any) -> "tf.Tensor":
+    def loss_per_example(self, x: Tensor, y: dict[str, Tensor], y_pred: Any) -> Tensor:
         # others of the batch are draws of the same distribution: y[i - k]
         atoms, log_prior = (ops.concatenate([ops.roll(y[name], k, axis=0) for k in range(self.atoms)], axis=0)
                             for name in ("targets", "log_prior"))  # fmt: skip

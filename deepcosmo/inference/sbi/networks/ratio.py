@@ -7,13 +7,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._types import Tensor
 from deepcosmo.models.base import ProbabilisticModel
 from deepcosmo.models.densities.prepared import PreparedDensity
 from deepcosmo.nn.resnet import MLP
 from deepcosmo.nn.transforms.linear_fit import LinearFit
 
 if TYPE_CHECKING:
-    import tensorflow as tf
     from typing_extensions import Self
 
 __all__ = ["RatioEstimator"]
@@ -78,25 +78,25 @@ class RatioEstimator(ProbabilisticModel):
         self.prepared.adapt(x, theta)
         self.scale_y.adapt(theta, np.zeros((len(theta), 0)))
 
-    def encode(self, x: "tf.Tensor") -> "tf.Tensor":
+    def encode(self, x: Tensor) -> Tensor:
         """Features (batch, n) of x (batch, *x_shape)."""
         return self.prepared.encode(x)
 
-    def call(self, x: "tf.Tensor") -> "tf.Tensor":
+    def call(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
     def own_compressor(self) -> keras.Model | None:
         """The compressor that is trained along."""
         return self.prepared.compressor
 
-    def log_ratio_of_features(self, y: "tf.Tensor", features: "tf.Tensor") -> "tf.Tensor":
+    def log_ratio_of_features(self, y: Tensor, features: Tensor) -> Tensor:
         """ln p(x | y) / p(x) (batch,), for y (batch, dim) and features (batch, n) of x."""
         scaled = self.scale_y(y, features[:, :0])[0]
         # and y as it is left by the regression on x: near x's own parameters it is small
         left = ops.arcsinh(self.prepared.left(y, features)[0])
         return self.network(ops.concatenate([features, scaled, left], -1))[:, 0]
 
-    def loss_per_example(self, x: "tf.Tensor", y: "dict[str, tf.Tensor]", y_pred: Any) -> "tf.Tensor":
+    def loss_per_example(self, x: Tensor, y: dict[str, Tensor], y_pred: Any) -> Tensor:
         theta, others = y["theta"], []
         if "others" in y:
             others = [y["others"][:, k] for k in range(y["others"].shape[1])]
