@@ -2,10 +2,12 @@
 
 import tensorflow as tf
 
+from deepcosmo._types import TensorLike
+
 __all__ = ["shared"]
 
 
-def shared(array, dtype=None):
+def shared(array: TensorLike, dtype: tf.DType | None = None) -> tf.Tensor:
     """An array as a tensor outside of all graphs.
 
     An array becomes a constant of each graph that uses it, as often as it is used there, and so a part of each endpoint

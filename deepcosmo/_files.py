@@ -1,14 +1,18 @@
 """Files that are written: always whole, and where they may be."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
+
+from deepcosmo._types import PathLike
 
 __all__ = ["creatable", "fits_and_picture", "write_atomically", "write_text"]
 
 FITS, PICTURES = (".fits", ".fit", ".fits.gz"), (".png", ".pdf", ".svg", ".jpg")
 
 
-def write_atomically(path, write):
+def write_atomically(path: PathLike, write: Callable[[BinaryIO], object]) -> None:
     """Calls `write(file)` on a temporary file beside `path`, one for each process, then renames it onto `path`."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -22,12 +26,12 @@ def write_atomically(path, write):
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_text(path: PathLike, text: str) -> None:
     """Writes text, in UTF-8, by `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def creatable(folder):
+def creatable(folder: PathLike) -> Path:
     """The folder as a `Path`, unless a file is in its way: said before any work is done for what goes there.
 
     Raises:
@@ -40,7 +44,7 @@ def creatable(folder):
     return folder
 
 
-def fits_and_picture(path, name=None):
+def fits_and_picture(path: PathLike, name: str | None = None) -> tuple[Path, Path]:
     """The FITS file and the picture that go together, by the path of one of them or without a suffix.
 
     Args:

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
 
 __all__ = ["ordered_map"]
 
@@ -21,7 +23,9 @@ _AHEAD = 2  # tasks in flight per worker: one at work, one on the way
 _START = "import sys; sys.path[:] = {path!r}; from {module} import _serve; _serve()"
 
 
-def ordered_map(function, tasks, processes=None):
+def ordered_map(
+    function: Callable[..., Any], tasks: Iterable[Any], processes: int | None = None
+) -> Generator[Any, None, None]:
     """Yields `function(task)` for every task, in order.
 
     Args:
@@ -39,7 +43,7 @@ def ordered_map(function, tasks, processes=None):
     start = _START.format(path=[p or os.getcwd() for p in sys.path], module=__name__)
     # One BLAS thread each: the processes are the parallelism.
     environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    workers = [
+    workers: list[Any] = [
         subprocess.Popen([sys.executable, "-c", start], stdin=-1, stdout=-1, env=environment) for _ in range(processes)
     ]
     try:

@@ -1,5 +1,7 @@
 """Numbers as users have them: in units of their own, and masked where nothing was measured."""
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["UNITS", "in_unit", "masked"]
@@ -8,14 +10,14 @@ UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
 """Columns of a shear catalogue -> their units, as of `in_unit`; of weights only ratios matter."""
 
 
-def masked(values):
+def masked(values: Any) -> np.ndarray:
     """Where values are masked, as by `numpy.ma`, `MaskedColumn` or `astropy.utils.masked`: bool, of their shape."""
     known = isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
     mask = values.mask if known else False
     return np.broadcast_to(mask, np.shape(values))
 
 
-def in_unit(values, unit, name):
+def in_unit(values: Any, unit: str | None, name: str) -> np.ndarray:
     """Values as plain numbers in a unit, float64, NaN where they are masked.
 
     Args:

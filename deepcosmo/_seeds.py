@@ -1,12 +1,16 @@
 """Seeds: one rule for everything that draws random numbers."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
+
+from deepcosmo._types import Seed
 
 __all__ = ["stateless_seed"]
 
 
-def stateless_seed(seed):
+def stateless_seed(seed: Seed) -> tf.Tensor:
     """The int32[2] seed of TensorFlow's stateless functions that stands for an integer or for two integers.
 
     Raises:

@@ -1,13 +1,20 @@
 """Keras model -> SavedModel with named endpoints, which TensorFlow alone can run."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepcosmo._files import creatable
+from deepcosmo._types import PathLike
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["save"]
 
 
-def save(model, directory):
+def save(model: keras.Model, directory: PathLike) -> Path:
     """Writes a SavedModel with the endpoints of a model.
 
     Each endpoint becomes a signature of the same name: tensors in by keyword, a dict of tensors out. Neither

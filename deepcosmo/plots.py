@@ -1,10 +1,20 @@
 """Pictures: stamps in grids and side by side, pair plots of catalogues, maps of the sky, posteriors."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit, masked
+from deepcosmo._types import Columns, PathLike
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+    from matplotlib.figure import Figure
 
 __all__ = ["calibration", "comparison", "corner", "pairs", "sample_comparison", "sky_maps", "stamps"]
 
@@ -37,7 +47,14 @@ def _draw(axes, image, noise_std):
     axes.set_yticks([])
 
 
-def stamps(images, path, *, titles=None, columns=8, noise_std=None):
+def stamps(
+    images: ArrayLike,
+    path: PathLike,
+    *,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    noise_std: float | None = None,
+) -> None:
     """Writes a grid of stamps on one asinh scale, in units of the noise.
 
     Args:
@@ -62,7 +79,7 @@ def stamps(images, path, *, titles=None, columns=8, noise_std=None):
     figure.savefig(path, dpi=120)
 
 
-def comparison(rows, path, *, noise_std=None):
+def comparison(rows: Columns, path: PathLike, *, noise_std: float | None = None) -> None:
     """Writes labelled rows of stamps on one scale.
 
     Args:
@@ -89,7 +106,9 @@ def _edges(values, bins):
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
-def pairs(columns, path, *, units=None, bins=40):
+def pairs(
+    columns: Columns, path: PathLike, *, units: Mapping[str, Any] | None = None, bins: int = 40
+) -> None:
     """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
 
     Args:
@@ -123,7 +142,15 @@ def pairs(columns, path, *, units=None, bins=40):
     figure.savefig(path, dpi=120)
 
 
-def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
+def sky_maps(
+    maps: Mapping[str, ArrayLike],
+    path: PathLike,
+    *,
+    wcs: WCS | None = None,
+    points: ArrayLike | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    columns: int = 4,
+) -> None:
     """Writes maps of the sky side by side, each with its colour bar; east is on the left where there is a WCS.
 
     Args:
@@ -166,7 +193,13 @@ def sky_maps(maps, path, *, wcs=None, points=None, limits=None, columns=4):
     figure.savefig(path, dpi=130)
 
 
-def corner(samples, path=None, *, truth=None, labels=None):
+def corner(
+    samples: ArrayLike | Mapping[str, ArrayLike],
+    path: PathLike | None = None,
+    *,
+    truth: Sequence[float] | np.ndarray | None = None,
+    labels: Sequence[str] | None = None,
+) -> Figure:
     """A corner plot of draws, by the package `corner`; returns the figure, and writes it to `path`.
 
     Args:
@@ -203,7 +236,7 @@ def corner(samples, path=None, *, truth=None, labels=None):
     return figure
 
 
-def calibration(found, path=None, *, labels=None):
+def calibration(found: Any, path: PathLike | None = None, *, labels: Sequence[str] | None = None) -> Figure:
     """Ranks of each parameter and coverage of credible regions, as of `metrics.calibration`; returns the figure.
 
     Grey bands hold 95% of what calibrated posteriors show: of each bin, and of each level.
@@ -246,7 +279,7 @@ def calibration(found, path=None, *, labels=None):
     return figure
 
 
-def sample_comparison(found, path=None, *, labels=None):
+def sample_comparison(found: Any, path: PathLike | None = None, *, labels: Sequence[str] | None = None) -> Figure:
     """Where two samples differ, and whether that is more than chance; returns the figure.
 
     Histograms of each column; the probabilities of a classifier, whose two histograms agree if it learns nothing; the

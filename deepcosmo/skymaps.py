@@ -20,7 +20,9 @@ import io
 import itertools
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy import units as u
@@ -28,8 +30,10 @@ from astropy.io import fits, votable
 from astropy.table import Column, Table
 from astropy.utils.data import get_readable_fileobj
 from astropy.wcs import WCS, WCSHDO_P17, WCSHDO_safe
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import UNITS, in_unit, masked
+from deepcosmo._types import PathLike
 
 __all__ = ["read_catalog", "read_map", "read_positions", "write_maps"]
 
@@ -52,7 +56,7 @@ CONVENTION = (
 )
 
 
-def read_catalog(path, *, columns=None):
+def read_catalog(path: PathLike, *, columns: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
     """Reads a shear catalogue.
 
     The signs of e1 and e2 stay as they are in the file: `catalog_to_map` takes them to the convention
@@ -79,7 +83,7 @@ def read_catalog(path, *, columns=None):
     return _columns(path, {column: columns.get(column) for column in COLUMNS})
 
 
-def read_positions(path):
+def read_positions(path: PathLike) -> np.ndarray:
     """Positions (n, 2) in deg: the columns ra and dec, in any case, of a table in one of the formats above.
 
     Missing values are masked. Raises as `read_catalog` does.
@@ -223,7 +227,14 @@ def _cells(lines, delimiter):
     return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
 
 
-def write_maps(path, maps, wcs, *, units=None, header=None):
+def write_maps(
+    path: PathLike,
+    maps: Mapping[str, ArrayLike],
+    wcs: WCS,
+    *,
+    units: Mapping[str, Any] | None = None,
+    header: Mapping[str, Any] | None = None,
+) -> None:
     """Writes maps into one FITS file, each with its name, unit and WCS; an older file is replaced.
 
     Shear is written as it is: gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa, l1 along columns
@@ -268,7 +279,7 @@ def write_maps(path, maps, wcs, *, units=None, header=None):
     hdus.writeto(path, overwrite=True)
 
 
-def read_map(path, name):
+def read_map(path: PathLike, name: str) -> tuple[np.ndarray, WCS]:
     """Reads a map that `write_maps` wrote, or another FITS image with a celestial WCS.
 
     Shear is returned as it is in the file; `write_maps` writes gamma1 = (l1^2 - l2^2) / l^2 kappa,

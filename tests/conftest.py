@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fresh_process import pytest_runtest_protocol, pytest_runtestloop  # noqa: F401
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 TESTS = Path(__file__).parent
 CHECKOUT = TESTS.parent

@@ -2,7 +2,6 @@ import codecs
 import os
 import re
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -33,14 +32,9 @@ def failure(capsys, *arguments):
 @pytest.mark.parametrize(
     "script", ["import deepcosmo", "from deepcosmo import cli; cli._parser().format_help()"]
 )
-def test_starts_without_tensorflow_in_0_3_s(script):
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        done = python("-c", f"{script}; import sys; assert not {HEAVY!r} & set(sys.modules)")
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0, done.stderr
-    assert min(seconds) < 0.3
+def test_starts_without_tensorflow(script):
+    done = python("-c", f"{script}; import sys; assert not {HEAVY!r} & set(sys.modules)")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -6,6 +6,7 @@ part.
 
 import functools
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,12 +29,12 @@ _PETROSIAN_RATIO = 0.2  # surface brightness at the Petrosian radius over the me
 
 
 @functools.lru_cache(maxsize=64)
-def pixels(shape):
+def pixels(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Row (h, 1) and column (1, w) numbers."""
     return np.arange(shape[0], dtype=np.float32)[:, None], np.arange(shape[1], dtype=np.float32)[None]
 
 
-def box(shape, centre, extent):
+def box(shape: Sequence[int], centre: Sequence[float], extent: float) -> tuple[slice, ...]:
     """Slices of the square about the centre, clipped to the stamp."""
     return tuple(
         slice(max(int(c - extent), 0), min(int(c + extent) + 2, size))
@@ -41,7 +42,7 @@ def box(shape, centre, extent):
     )
 
 
-def elliptical_radius(shape, centre, covariance):
+def elliptical_radius(shape: tuple[int, int], centre: Sequence[float], covariance: np.ndarray) -> np.ndarray:
     """Radius of each pixel in units of the standard ellipse of the covariance, (h, w)."""
     y, x = pixels(shape)
     (a, b), (_, d) = np.linalg.inv(covariance).astype(np.float32)
@@ -49,7 +50,7 @@ def elliptical_radius(shape, centre, covariance):
     return np.sqrt(a * dy * dy + d * dx * dx + (2 * b * dy) * dx)
 
 
-def kron_flux(image, ellipse, centre, major):
+def kron_flux(image: np.ndarray, ellipse: np.ndarray, centre: Sequence[float], major: float) -> tuple[float, float]:
     """Flux in the Kron aperture and that aperture's semi-major axis, px.
 
     The aperture of SExtractor's MAG_AUTO: 2.5 times the first moment of the light within 6 standard ellipses,
@@ -94,12 +95,12 @@ def _cumulate(radius, light, extent):
     return Growth(grid, flux, area)
 
 
-def elliptical_growth(image, radius):
+def elliptical_growth(image: np.ndarray, radius: np.ndarray) -> Growth:
     """Growth curve in ellipses; `radius` (h, w) is circularised, px."""
     return _cumulate(radius, image, np.hypot(*image.shape))
 
 
-def circular_growth(image, centre):
+def circular_growth(image: np.ndarray, centre: Sequence[float]) -> Growth:
     """Growth curve in circles about the centre, with the pixels of the core split into sub-pixels."""
     extent = np.hypot(*image.shape)
     y, x = pixels(image.shape)
@@ -119,7 +120,7 @@ def circular_growth(image, centre):
     return Growth(grid, flux, area)
 
 
-def radius_of(growth, flux):
+def radius_of(growth: Growth, flux: float) -> float:
     """Smallest radius whose circle holds the flux, NaN if none does."""
     i = int(np.argmax(growth.flux >= flux))
     if i == 0:
@@ -128,7 +129,7 @@ def radius_of(growth, flux):
     return growth.radius[i] - _STEP * (high - flux) / (high - low)
 
 
-def petrosian_radius(growth):
+def petrosian_radius(growth: Growth) -> float:
     """Smallest radius whose surface brightness (in 0.8 to 1.25 r) is a fifth of the mean within, or NaN."""
     radius = growth.radius[growth.radius >= 2]
     radius = radius[radius * 1.25 <= growth.radius[-1]]

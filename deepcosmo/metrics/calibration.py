@@ -1,11 +1,20 @@
 """Whether posteriors are right on average: simulation-based calibration, expected coverage, TARP."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import PathLike
 from deepcosmo.metrics.ranks import ranks, tarp_coverage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Calibration", "calibration"]
 
@@ -25,12 +34,12 @@ class Calibration:
     tarp: np.ndarray
     density: np.ndarray | None
 
-    def p_values(self):
+    def p_values(self) -> dict[str, Any]:
         """Dict of p-values (Kolmogorov-Smirnov) that the ranks are uniform: "ranks" (dim,), "tarp", "density"."""
         found = {"ranks": np.array([_p_value(column) for column in self.ranks.T]), "tarp": _p_value(self.tarp)}
         return found if self.density is None else {**found, "density": _p_value(self.density)}
 
-    def coverage(self, levels):
+    def coverage(self, levels: ArrayLike) -> dict[str, np.ndarray]:
         """Shares of the truths in credible regions of probability `levels` (l,).
 
         Dict: "ranks" (l, dim) for central intervals of each parameter, "tarp" (l,), and "density" (l,) for regions of
@@ -41,14 +50,16 @@ class Calibration:
                  "tarp": tarp_coverage(self.tarp, levels)}
         return found if self.density is None else {**found, "density": tarp_coverage(1 - self.density, levels)}
 
-    def plot(self, path=None, *, labels=None):
+    def plot(self, path: PathLike | None = None, *, labels: Sequence[str] | None = None) -> Figure:
         """Ranks and coverage with the bands of 95% that calibrated posteriors keep to; returns the figure."""
         from deepcosmo import plots
 
         return plots.calibration(self, path, labels=labels)
 
 
-def calibration(theta, samples, *, log_prob=None, seed=0):
+def calibration(
+    theta: ArrayLike, samples: ArrayLike, *, log_prob: tuple[ArrayLike, ArrayLike] | None = None, seed: int = 0
+) -> Calibration:
     """Compares true parameters with draws of their posteriors.
 
     Args:
@@ -68,10 +79,10 @@ def calibration(theta, samples, *, log_prob=None, seed=0):
     rng = np.random.default_rng(seed)
     scale = theta.std(0)
     points = theta[rng.permutation(len(theta))]  # another truth is a draw of the prior that knows nothing of this one
-    distances = [np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples)]
+    of_truth, of_samples = (np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples))
     density = None if log_prob is None else ranks(*log_prob, seed=int(rng.integers(2**31)))
     return Calibration(ranks=ranks(theta, samples, seed=int(rng.integers(2**31))),
-                       tarp=ranks(*distances, seed=int(rng.integers(2**31))), density=density)
+                       tarp=ranks(of_truth, of_samples, seed=int(rng.integers(2**31))), density=density)
 
 
 def _p_value(ranks):

@@ -4,10 +4,17 @@ Statistics are dicts of (n,) arrays, as `deepcosmo.metrics.morphology.measure` r
 failed measurement and is left out; the entry `flag` is ignored.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
+
+from deepcosmo._types import Columns
 
 __all__ = [
     "ConditionalBias",
@@ -42,19 +49,21 @@ class MeanDifference:
     size: int
 
     @property
-    def sigma(self):
+    def sigma(self) -> float:
         return self.difference / self.error if self.error > 0 else np.copysign(np.inf, self.difference)
 
     @property
-    def percent(self):
+    def percent(self) -> float:
         return 100 * self.difference / abs(self.truth) if self.truth else np.nan
 
     @property
-    def percent_error(self):
+    def percent_error(self) -> float:
         return 100 * self.error / abs(self.truth) if self.truth else np.nan
 
 
-def mean_differences(truth, samples, *, names=None, paired=False):
+def mean_differences(
+    truth: Columns, samples: Columns, *, names: Sequence[str] | None = None, paired: bool = False
+) -> dict[str, MeanDifference]:
     """Difference of means of each statistic.
 
     Args:
@@ -106,7 +115,9 @@ class Wasserstein:
     size: int
 
 
-def wasserstein(truth, samples, *, names=None, bootstraps=30, seed=0):
+def wasserstein(
+    truth: Columns, samples: Columns, *, names: Sequence[str] | None = None, bootstraps: int = 30, seed: int = 0
+) -> Wasserstein:
     """Distance between the distributions of each statistic, and the mean over the statistics.
 
     Both sides are z-scored with the mean and the standard deviation of the *truth*, then compared by the
@@ -141,7 +152,9 @@ def wasserstein(truth, samples, *, names=None, bootstraps=30, seed=0):
     )
 
 
-def wasserstein_floor(truth, *, names=None, splits=10, seed=0):
+def wasserstein_floor(
+    truth: Columns, *, names: Sequence[str] | None = None, splits: int = 10, seed: int = 0
+) -> Wasserstein:
     """As `wasserstein`, between random halves of the truth: mean over `splits` splits, `error` their scatter.
 
     Samples as many as the truth that follow its distribution exactly lie lower, by about the root of two.
@@ -181,7 +194,15 @@ class ConditionalBias:
     mean: MeanDifference
 
 
-def conditional_bias(truth, samples, conditions, *, names=None, bins=5, paired=True):
+def conditional_bias(
+    truth: Columns,
+    samples: Columns,
+    conditions: Columns,
+    *,
+    names: Sequence[str] | None = None,
+    bins: int | dict[str, Any] = 5,
+    paired: bool = True,
+) -> list[ConditionalBias]:
     """Differences of means in bins of each condition.
 
     Among many bins some are off by 3 sigma by chance: expect 0.3% of them.
@@ -240,7 +261,7 @@ class Memorisation:
     size: int
 
 
-def stamp_features(images, noise_std, *, factor=4):
+def stamp_features(images: ArrayLike, noise_std: float, *, factor: int = 4) -> np.ndarray:
     """Features of stamps for `memorisation`: binned, asinh-stretched.
 
     Args:
@@ -263,7 +284,7 @@ def stamp_features(images, noise_std, *, factor=4):
     return np.arcsinh(binned * (factor / np.float32(noise_std))).reshape(n, -1)
 
 
-def memorisation(samples, test, train):
+def memorisation(samples: ArrayLike, test: ArrayLike, train: ArrayLike) -> Memorisation:
     """Are samples nearer to their nearest training galaxy than test galaxies are to theirs?
 
     Features are z-scored with the training set's mean and standard deviation, distances are Euclidean.

@@ -1,11 +1,22 @@
 """What the galaxy models of the zoo are measured by: samples against renderings, reconstructions against fits."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import Columns, Progress
 from deepcosmo.metrics import comparison, morphology, residuals, sersic_fit
 from deepcosmo.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from deepcosmo.models import GalaxyVAE
 
 __all__ = [
     "COMPARED",
@@ -25,7 +36,9 @@ _LANUSSE = {
 _HOLZSCHUH = "5.98e-2 in arXiv:2203.11956, of other statistics and for real COSMOS galaxies"
 
 
-def generator_metrics(truth, samples, conditions, *, split, noise_std, workers=1):
+def generator_metrics(
+    truth: np.ndarray, samples: np.ndarray, conditions: Columns, *, split: str, noise_std: ArrayLike, workers: int = 1
+) -> tuple[list[Metric], list[dict[str, np.ndarray]]]:
     """Samples against GalSim renderings at the same conditions, PSFs and noise.
 
     Args:
@@ -58,7 +71,7 @@ def generator_metrics(truth, samples, conditions, *, split, noise_std, workers=1
                                   reference))
     metrics += [metric(f"Wasserstein distance, {name}", value) for name, value in distance.each.items()]
     names = [name for name in COMPARED if name not in ("m20", "asymmetry")]  # these two have no scale of their own
-    biases = comparison.conditional_bias(*measured, conditions, names=names)
+    biases = comparison.conditional_bias(measured[0], measured[1], conditions, names=names)
     worst = max(biases, key=lambda b: min(abs(b.mean.sigma) / 3, abs(_percent(b)) / 2))
     metrics.append(metric(
         f"bins of a condition off by > 3 sigma and > 2%, of {len(biases)}",
@@ -75,7 +88,7 @@ def _percent(bias):
     return bias.mean.percent
 
 
-def memorisation_metrics(samples, test, train, *, split):
+def memorisation_metrics(samples: ArrayLike, test: ArrayLike, train: ArrayLike, *, split: str) -> list[Metric]:
     """Nearest-neighbour test on features (n, d), see `comparison.memorisation`."""
     result = comparison.memorisation(samples, test, train)
     return [
@@ -87,14 +100,23 @@ def memorisation_metrics(samples, test, train, *, split):
     ]
 
 
-def magnitude_metric(samples, mag_auto, *, zero_point, split):
+def magnitude_metric(samples: ArrayLike, mag_auto: ArrayLike, *, zero_point: float, split: str) -> Metric:
     """Median distance of the magnitudes of noise-free samples (n, h, w), all light of the stamp, from `mag_auto`."""
     error = np.abs(zero_point - 2.5 * np.log10(np.sum(samples, (1, 2))) - mag_auto)
     return Metric(name="median |dmag| of noise-free samples [mag]", value=float(np.median(error)), split=split,
                   size=len(error))
 
 
-def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=(0,), sersic=False, progress=iter):
+def reconstruction_metrics(
+    vae: GalaxyVAE,
+    stamps: Mapping[str, np.ndarray],
+    *,
+    split: str,
+    noise_power: ArrayLike,
+    iterations: Sequence[int] = (0,),
+    sersic: bool = False,
+    progress: Progress = iter,
+) -> list[Metric]:
     """Posterior-mean reconstructions of stamps: chi² per pixel and calibration of the residuals.
 
     Args:
@@ -138,7 +160,7 @@ def reconstruction_metrics(vae, stamps, *, split, noise_power, iterations=(0,), 
     return metrics
 
 
-def as_arrays(dataset, number=None):
+def as_arrays(dataset: tf.data.Dataset, number: int | None = None) -> dict[str, Any]:
     """A finite TFDS dataset of feature dicts as one dict of arrays; `attrs` stays a dict."""
     import tensorflow as tf
 

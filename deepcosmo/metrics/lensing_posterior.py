@@ -1,13 +1,20 @@
 """How good posteriors of cosmology given convergence maps are: densities, calibration, symmetry, figures of merit."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import PathLike, Progress
 from deepcosmo.inference.explicit.power_spectrum import PowerSpectrum
-from deepcosmo.metrics.calibration import calibration
+from deepcosmo.metrics.calibration import Calibration, calibration
 from deepcosmo.metrics.metric import Metric
 from deepcosmo.metrics.two_sample import c2st
+from deepcosmo.models import MapPosterior
 from deepcosmo.models.maps.compressors import in_batches
+from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = [
     "calibration_of_summaries",
@@ -26,25 +33,25 @@ _COMPARED = 3  # of these with power spectra, which take minutes
 _PAIRS = ("omega_c", "sigma_8"), ("omega_c", "w_0")  # of which figures of merit are measured
 
 
-def turns(maps):
+def turns(maps: np.ndarray) -> np.ndarray:
     """The eight flips and quarter turns of square maps (n, n, channels): (8, n, n, channels)."""
     quarter = [np.rot90(maps, k) for k in range(4)]
     return np.stack([*quarter, *(np.flip(v, 0) for v in quarter)])
 
 
-def figure_of_merit(samples, columns):
+def figure_of_merit(samples: ArrayLike, columns: Sequence[int]) -> float:
     """1 / sqrt(det covariance) of two columns of samples (n, dim)."""
     return float(np.linalg.det(np.cov(np.asarray(samples, float)[:, columns].T)) ** -0.5)
 
 
-def observed(survey, theta, seed):
+def observed(survey: LensingSurvey, theta: ArrayLike, seed: int) -> np.ndarray:
     """A map of each of some parameters (m, n), which does not depend on the others: (m, rows, columns, bins)."""
     theta = np.asarray(theta, "float32")
     seeds = [tf.constant([seed, i], tf.int32) for i in range(len(theta))]
     return np.concatenate([survey.sample(row[None], s) for row, s in zip(theta, seeds, strict=True)])
 
 
-def fiducial_maps(survey, n, seed):
+def fiducial_maps(survey: LensingSurvey, n: int, seed: int) -> np.ndarray:
     """n maps at the fiducial cosmology, (n, rows, columns, bins)."""
     return observed(survey, np.tile(survey.fiducial, (n, 1)), seed)
 
@@ -55,7 +62,9 @@ def _s_8(survey, samples):
     return (cosmology.sigma_8 * np.sqrt((cosmology.omega_c + cosmology.omega_b) / 0.3)).numpy()
 
 
-def calibration_of_summaries(model, theta, summaries, *, seed):
+def calibration_of_summaries(
+    model: MapPosterior, theta: ArrayLike, summaries: ArrayLike, *, seed: int
+) -> tuple[Calibration, np.ndarray]:
     """The `Calibration` of a `MapPosterior` on summaries (m, n) of maps and their parameters (m, dim), and the
     log-densities of these (m,)."""
     samples = model.sample_of_features(_DRAWS, summaries, seed=seed).numpy()
@@ -64,7 +73,7 @@ def calibration_of_summaries(model, theta, summaries, *, seed):
     return calibration(theta, samples, log_prob=(truth, drawn), seed=seed), truth
 
 
-def full_field_metrics(model, maps, explicit, *, seed):
+def full_field_metrics(model: MapPosterior, maps: np.ndarray, explicit: ArrayLike, *, seed: int) -> list[Metric]:
     """Holds a `MapPosterior` against explicit posteriors of the same maps.
 
     Args:
@@ -102,14 +111,23 @@ def full_field_metrics(model, maps, explicit, *, seed):
                    split="simulated maps", size=len(maps)) for name, value, error, reference in figures]  # fmt: skip
 
 
-def stored_full_field_metrics(model, survey, path, *, seed):
+def stored_full_field_metrics(model: MapPosterior, survey: LensingSurvey, path: PathLike, *, seed: int) -> list[Metric]:
     """As `full_field_metrics`, for the maps and draws in a file of export/full_field.py."""
     with np.load(path) as explicit:
         maps = observed(survey, explicit["true"], int(explicit["seed"]))
         return full_field_metrics(model, maps, explicit["theta"], seed=seed)
 
 
-def lensing_posterior_metrics(model, survey, batches, *, split, seed, progress, references=None):
+def lensing_posterior_metrics(
+    model: MapPosterior,
+    survey: LensingSurvey,
+    batches: Iterable[tuple[Any, Any]],
+    *,
+    split: str,
+    seed: int,
+    progress: Progress,
+    references: Mapping[str, str] | None = None,
+) -> list[Metric]:
     """Measures a `MapPosterior` of omega_c, sigma_8 and perhaps other parameters.
 
     Args:

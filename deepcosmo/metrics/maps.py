@@ -2,11 +2,12 @@
 
 import numpy as np
 import scipy.ndimage
+from numpy.typing import ArrayLike
 
 __all__ = ["map_errors", "peaks", "thirds"]
 
 
-def map_errors(estimate, truth, mask):
+def map_errors(estimate: ArrayLike, truth: ArrayLike, mask: np.ndarray) -> tuple[float, float]:
     """Root mean square error and Pearson correlation of maps inside the mask, each less its mean there.
 
     Args:
@@ -22,12 +23,12 @@ def map_errors(estimate, truth, mask):
     return float(np.sqrt(np.mean((estimate - truth) ** 2))), float(np.mean(estimate * truth) / norm) if norm else 0.0
 
 
-def thirds(values):
+def thirds(values: np.ndarray) -> np.ndarray:
     """Which third of the values (n,) each belongs to: 0, 1, 2, from the smallest to the largest."""
     return np.searchsorted(np.quantile(values, [1 / 3, 2 / 3]), values)
 
 
-def peaks(kappa, edges, mask=None, *, minima=False):
+def peaks(kappa: ArrayLike, edges: ArrayLike, mask: np.ndarray | None = None, *, minima: bool = False) -> np.ndarray:
     """Numbers of local maxima in bins of height: pixels above their 8 neighbours (n,).
 
     Args:

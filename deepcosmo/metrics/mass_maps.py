@@ -1,15 +1,21 @@
 """What networks for mass mapping are measured by: errors beside other methods', calibration, statistics of samples."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.ndimage
 import scipy.stats
 import tensorflow_datasets as tfds
+from numpy.typing import ArrayLike
 
 import tfds_builders  # noqa: F401  (registers lensing_pairs)
-from deepcosmo.inference import mass_map
+from deepcosmo._types import Progress
+from deepcosmo.inference import MassMap, mass_map
 from deepcosmo.metrics import maps as statistics
 from deepcosmo.metrics.metric import Metric
 from deepcosmo.metrics.ranks import ranks, tarp_coverage, tarp_rank
@@ -18,12 +24,15 @@ from deepcosmo.physics.catalog import PIXEL_SCALE
 
 __all__ = ["clustered", "cosmos_windows", "estimator", "mass_map_metrics", "sample_metrics", "windows"]
 
+Pair: TypeAlias = dict[str, Any]
+Estimator: TypeAlias = Callable[..., MassMap]
+
 BLOCK = 32  # pixels, 9.4': TARP compares means over such blocks, of which data tell something
 PEAKS = (0.01, 0.02, 0.035, 0.5)  # bins of the convergence of peaks, smoothed by 1'
 TAILS = (-0.015, 0.015, 0.03, 0.06)  # of the distribution of the convergence
 
 
-def clustered(values, groups):
+def clustered(values: np.ndarray, groups: np.ndarray) -> tuple[Any, Any]:
     """Mean of values (n, ...) and its error where values of a group are not independent, such as maps of a simulation.
 
     The error is that of the mean over the means of groups; `groups` (n,) says which each value belongs to.
@@ -32,7 +41,7 @@ def clustered(values, groups):
     return np.mean(values, 0), np.std(means, 0, ddof=1) / np.sqrt(len(means))
 
 
-def windows(pairs, size, hole=0.0):
+def windows(pairs: Iterable[Pair], size: int, hole: float = 0.0) -> Iterator[Pair]:
     """The middle `size` x `size` pixels of examples of `lensing_pairs`.
 
     Where something was observed within `hole` arcmin of their middle, it is masked, and marked in a map `hole`.
@@ -46,14 +55,14 @@ def windows(pairs, size, hole=0.0):
         yield cut | {"mask": cut["mask"] & ~cut["hole"], "simulation": int(pair["simulation"])}
 
 
-def cosmos_windows(size, hole=0.0):
+def cosmos_windows(size: int, hole: float = 0.0) -> tuple[list[Pair], str]:
     """`windows` of the test split of `lensing_pairs/cosmos_hst`, a list, and what to call the split."""
     found = list(windows(tfds.as_numpy(tfds.load("lensing_pairs/cosmos_hst", split="test")), size, hole))
     real = np.array_equal(found[0]["mask"], found[1]["mask"])  # simulated fields differ
     return found, "lensing_pairs/cosmos_hst, test" + ", mask and noise of the real field" * real
 
 
-def estimator(method, **options):
+def estimator(method: str, **options: Any) -> Estimator:
     """A method of `mass_map` as a function of (pair, seed), for pairs of `windows`."""
 
     def estimate(pair, seed):
@@ -143,7 +152,15 @@ class _Calibration:
             yield f"p-value of uniform ranks, {heights}", pvalue, None, "uniform in (0, 1)"
 
 
-def mass_map_metrics(pairs, methods, *, network, split, progress, references=None):
+def mass_map_metrics(
+    pairs: Sequence[Pair],
+    methods: Mapping[str, Estimator],
+    *,
+    network: str,
+    split: str,
+    progress: Progress,
+    references: Mapping[str, str] | None = None,
+) -> list[Metric]:
     """Errors and calibration of a network beside other methods, on the same maps.
 
     Args:
@@ -191,7 +208,7 @@ def mass_map_metrics(pairs, methods, *, network, split, progress, references=Non
     return found + [metric(*figure) for figure in calibration.figures()]
 
 
-def sample_metrics(samples, maps, simulations, *, split):
+def sample_metrics(samples: np.ndarray, maps: np.ndarray, simulations: ArrayLike, *, split: str) -> list[Metric]:
     """Unconditional samples against maps of simulations: power, moments, tails of the distribution, and peaks.
 
     Args:

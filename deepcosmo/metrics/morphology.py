@@ -10,6 +10,7 @@ import galsim
 import numpy as np
 import scipy.fft
 import scipy.ndimage
+from numpy.typing import ArrayLike
 
 from deepcosmo._parallel import ordered_map
 from deepcosmo.metrics import apertures
@@ -42,7 +43,9 @@ _THRESHOLD = 0.6  # detection threshold on the smoothed image, in units of the p
 _PIVOT_SEARCH = 4  # half px, how far the centre of rotation may be from the centroid
 
 
-def measure(images, *, noise_std, pixel_scale=0.03, zero_point=25.94, workers=1):
+def measure(
+    images: ArrayLike, *, noise_std: ArrayLike, pixel_scale: float = 0.03, zero_point: float = 25.94, workers: int = 1
+) -> dict[str, np.ndarray]:
     """Measures the morphology of each stamp.
 
     - `size` (adaptive sigma, arcsec), `g1`, `g2`, `g` = |g| (reduced shear), `rho4`: adaptive moments by

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["Residuals", "calibration", "chi2_per_pixel"]
 
@@ -26,7 +27,9 @@ class Residuals:
     size: int
 
 
-def calibration(images, models, noise_std, *, mask=None):
+def calibration(
+    images: ArrayLike, models: ArrayLike, noise_std: ArrayLike, *, mask: ArrayLike | None = None
+) -> Residuals:
     """Shares of pixels within 1 and 2 standard deviations, and chi^2 pixel by pixel.
 
     Args:
@@ -55,7 +58,14 @@ def calibration(images, models, noise_std, *, mask=None):
     )
 
 
-def chi2_per_pixel(images, models, noise_std, *, noise_power=None, mask=None):
+def chi2_per_pixel(
+    images: ArrayLike,
+    models: ArrayLike,
+    noise_std: ArrayLike,
+    *,
+    noise_power: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+) -> np.ndarray:
     """chi^2 per pixel of each stamp, (n,): near 1 where the model is right.
 
     With `noise_power`, noise is correlated but stationary, its covariance diagonal in Fourier space:

@@ -8,12 +8,15 @@ derivatives are analytic.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import galsim
 import numpy as np
 import scipy.fft
 import scipy.interpolate
 import scipy.optimize
+from numpy.typing import ArrayLike
 
 from deepcosmo.metrics.residuals import chi2_per_pixel
 
@@ -50,7 +53,16 @@ class SersicFit:
     model: np.ndarray
 
 
-def fit(image, psf, noise_std, *, noise_power=None, mask=None, pixel_scale=0.03, starts=(0.6, 1.5, 4.0)):
+def fit(
+    image: ArrayLike,
+    psf: ArrayLike,
+    noise_std: float,
+    *,
+    noise_power: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    pixel_scale: float = 0.03,
+    starts: Sequence[float] = (0.6, 1.5, 4.0),
+) -> SersicFit:
     """Fits a Sérsic profile by least squares from several Sérsic indices and returns the best.
 
     Args:
@@ -91,7 +103,7 @@ def fit(image, psf, noise_std, *, noise_power=None, mask=None, pixel_scale=0.03,
 
     profile = _Profile(image.shape, psf)
     data = whiten(image)
-    best = None
+    best: Any = None
     for start in _starts(image, psf, profile, starts):
         unit = whiten(profile.draw(start)[0])
         start[0] = max((unit @ data) / (unit @ unit), 1e-3 * noise_std)

@@ -1,10 +1,20 @@
 """Two-sample tests of catalogues: per column, per pair of columns, of all columns together."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
+
+from deepcosmo._types import Columns, PathLike
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "SampleComparison",
@@ -31,7 +41,7 @@ class TwoSample:
     p_value: float
 
 
-def column_tests(truth, samples):
+def column_tests(truth: Columns, samples: Columns) -> dict[str, TwoSample]:
     """Kolmogorov-Smirnov test of each column.
 
     Args:
@@ -48,7 +58,7 @@ def column_tests(truth, samples):
     return tests
 
 
-def pair_tests(truth, samples, *, bins=6):
+def pair_tests(truth: Columns, samples: Columns, *, bins: int = 6) -> dict[tuple[str, str], TwoSample]:
     """Chi^2 test of each pair of columns, in `bins` x `bins` cells between the quantiles of both samples.
 
     Arguments and result are as in `column_tests`, with pairs of names as keys.
@@ -76,7 +86,7 @@ def _codes(x, y, bins):
     return [np.where(np.isfinite(v), np.searchsorted(edges, v, side="right"), -1) for v in (x, y)]
 
 
-def classifier_accuracy(truth, samples, *, seed=0, epochs=30):
+def classifier_accuracy(truth: Columns, samples: Columns, *, seed: int = 0, epochs: int = 30) -> tuple[float, float]:
     """Classifier two-sample test (Lopez-Paz & Oquab 2017, arXiv:1610.06545) on all columns together.
 
     A small network learns to tell truth from samples on one half of both; where it cannot, its accuracy on
@@ -112,7 +122,7 @@ def classifier_accuracy(truth, samples, *, seed=0, epochs=30):
     return float(right.mean()), float(0.5 / np.sqrt(len(test)))
 
 
-def c2st(reference, samples, *, seed=0, folds=5):
+def c2st(reference: ArrayLike, samples: ArrayLike, *, seed: int = 0, folds: int = 5) -> float:
     """Classifier two-sample test as of the benchmark of Lueckmann et al. 2021 (arXiv:2101.04653).
 
     A perceptron with two hidden layers of 10 dim units, on columns in units of the reference's mean and scatter; its
@@ -145,7 +155,7 @@ def _c2st(reference, samples, seed, folds):
     return float(np.mean(accuracies)), tuple(np.split(probabilities, [len(reference)]))
 
 
-def mmd(reference, samples, *, bandwidth=None):
+def mmd(reference: ArrayLike, samples: ArrayLike, *, bandwidth: float | None = None) -> float:
     """Maximum mean discrepancy with a Gaussian kernel (Gretton et al. 2012, JMLR 13, 723), unbiased and squared.
 
     Args:
@@ -195,18 +205,20 @@ class SampleComparison:
     mmd: float
     mmd_mixed: np.ndarray
 
-    def p_value(self):
+    def p_value(self) -> float:
         """Of the maximum mean discrepancy: the share of random mixtures that have a larger one."""
         return float((1 + np.sum(self.mmd_mixed >= self.mmd)) / (1 + len(self.mmd_mixed)))
 
-    def plot(self, path=None, *, labels=None):
+    def plot(self, path: PathLike | None = None, *, labels: Sequence[str] | None = None) -> Figure:
         """Histograms of the columns, of the classifier's probabilities and of the discrepancy; returns the figure."""
         from deepcosmo import plots
 
         return plots.sample_comparison(self, path, labels=labels)
 
 
-def compared(reference, samples, *, seed=0, mixtures=200, most=2000):
+def compared(
+    reference: ArrayLike, samples: ArrayLike, *, seed: int = 0, mixtures: int = 200, most: int = 2000
+) -> SampleComparison:
     """Two samples by `c2st`, and by `mmd` with its distribution for samples that do not differ.
 
     Args:
@@ -239,7 +251,7 @@ def compared(reference, samples, *, seed=0, mixtures=200, most=2000):
                             probabilities=probabilities, mmd=float(found[0]), mmd_mixed=found[1:])  # fmt: skip
 
 
-def _matrices(reference, samples):
+def _matrices(reference: ArrayLike, samples: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both in units of the mean and scatter of the reference."""
     reference, samples = np.asarray(reference, float), np.asarray(samples, float)
     if reference.ndim != 2 or samples.ndim != 2 or reference.shape[1] != samples.shape[1]:

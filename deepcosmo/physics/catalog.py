@@ -9,14 +9,22 @@ in Fourier space. A galaxy stretched along RA has gamma1 > 0, one stretched alon
 gamma2 > 0.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import numbers
 import warnings
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import UNITS, in_unit, masked
+from deepcosmo._types import Number
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 __all__ = ["PIXEL_SCALE", "ShearMap", "SkyGrid", "catalog_to_map", "complete", "impossible"]
 
@@ -26,7 +34,7 @@ LIMITS = {"ra": (-360, 360), "dec": (-90, 90), "weight": (0, np.inf)}
 MAX_SIDE = 8192  # pixels of a grid around a catalogue: stray positions must not ask for all memory
 
 
-def complete(**columns):
+def complete(**columns: Any) -> dict[str, np.ndarray]:
     """Galaxies that nothing is missing of: columns of a catalogue without the rows where one of them is masked.
 
     Args:
@@ -63,7 +71,7 @@ def complete(**columns):
     return columns
 
 
-def impossible(shear, noise_std):
+def impossible(shear: np.ndarray, noise_std: np.ndarray | float) -> np.ndarray:
     """Where a component of shear is beyond 1 by more than ten times its noise: -999 and the like, not measurements."""
     return np.abs(shear) > 1 + 10 * noise_std
 
@@ -104,7 +112,7 @@ class SkyGrid:
             raise ValueError(f"projection must be one of {', '.join(PROJECTIONS)}; got {self.projection!r}")
 
     @classmethod
-    def around(cls, ra, dec, *, pixel_scale, projection="tangent"):
+    def around(cls, ra: ArrayLike, dec: ArrayLike, *, pixel_scale: Number, projection: str = "tangent") -> SkyGrid:
         """The smallest grid around the middle of a field that holds all its galaxies; it may lie across RA = 0.
 
         Args:
@@ -132,7 +140,7 @@ class SkyGrid:
         return dataclasses.replace(pixel, shape=(rows, columns))
 
     @property
-    def wcs(self):
+    def wcs(self) -> WCS:
         """The grid as an `astropy.wcs.WCS`; FITS axis 1 runs along columns."""
         from astropy.wcs import WCS  # Astropy needs a home directory; networks for maps, which need PIXEL_SCALE, do not
 
@@ -150,7 +158,7 @@ class SkyGrid:
         wcs.pixel_shape = columns, rows
         return wcs
 
-    def index(self, ra, dec):
+    def index(self, ra: ArrayLike, dec: ArrayLike) -> np.ndarray:
         """Pixels of positions, (n,) Quantities or deg: row * columns + column, int64; -1 off the grid or masked."""
         rows, columns = self.shape
         ra, dec = in_unit(ra, "deg", "ra"), in_unit(dec, "deg", "dec")
@@ -185,7 +193,16 @@ class ShearMap(NamedTuple):
     counts: np.ndarray
 
 
-def catalog_to_map(ra, dec, e1, e2, weight=None, *, grid, signs=(1, 1)):
+def catalog_to_map(
+    ra: ArrayLike,
+    dec: ArrayLike,
+    e1: ArrayLike,
+    e2: ArrayLike,
+    weight: ArrayLike | None = None,
+    *,
+    grid: SkyGrid,
+    signs: Sequence[int] | np.ndarray = (1, 1),
+) -> ShearMap:
     """Bins a shear catalogue: weighted mean shear of each pixel, with its noise.
 
     The maps are in the convention gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa, l1 along columns

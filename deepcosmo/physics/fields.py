@@ -3,13 +3,18 @@
 Maps are (..., bins, rows, columns) on a flat, periodic sky: rows along declination, columns along right ascension.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo._constants import shared
+from deepcosmo._types import Number, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 
 __all__ = ["LognormalField", "gaussian_maps", "lognormal_from_white", "lognormal_maps", "measured_power"]
@@ -32,14 +37,14 @@ def _spectra(c_ell, ell):
     return c_ell, ell
 
 
-def multipoles(shape, pixel_scale):
+def multipoles(shape: Sequence[int], pixel_scale: float) -> np.ndarray:
     """|ell| of the modes of `tf.signal.rfft2d`, (rows, columns // 2 + 1); `pixel_scale` in arcmin."""
     rows, columns = shape
     per_radian = 2 * np.pi / np.radians(pixel_scale / 60)
     return per_radian * np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
 
 
-def multiplicity(columns):
+def multiplicity(columns: int) -> np.ndarray:
     """How many modes of a real map each column of `tf.signal.rfft2d` stands for, 1 or 2: (columns // 2 + 1,)."""
     count = np.full(columns // 2 + 1, 2.0)
     count[0] = 1.0
@@ -48,7 +53,7 @@ def multiplicity(columns):
     return count
 
 
-def on_modes(c_ell, ell, shape, pixel_scale):
+def on_modes(c_ell: tf.Tensor, ell: ArrayLike, shape: Sequence[int], pixel_scale: float) -> tf.Tensor:
     """C(ell) (..., n_ell) at the modes of `tf.signal.rfft2d`, (..., rows, columns // 2 + 1); 0 for the mean.
 
     ell^2 C(ell) is linear in ln ell, and C(ell) constant outside of the given ell (n_ell,); `pixel_scale` in arcmin.
@@ -98,7 +103,7 @@ def _transformed(quadrant, shape):
     return rows @ quadrant @ tf.transpose(columns)
 
 
-def cholesky(power):
+def cholesky(power: tf.Tensor) -> tf.Tensor:
     """Lower triangular factors over the bins of spectra (..., bins, bins, y, x).
 
     Correlations of logarithms need not be those of any field, nor rounded spectra that are nearly dependent: no bin
@@ -118,7 +123,7 @@ def cholesky(power):
     return tf.stack(columns, -3)
 
 
-def white_precision(response):
+def white_precision(response: tf.Tensor) -> tf.Tensor:
     """Lower triangular roots of 1 + S'S, the precision of white noise given maps that are S = `response` (..., bins,
     bins, y, x) times it, with noise of unit variance."""
     # products of matrices as sums that XLA fuses
@@ -126,7 +131,7 @@ def white_precision(response):
     return cholesky(precision + tf.eye(response.shape[-3], dtype=response.dtype)[..., None, None])
 
 
-def inverted(lower):
+def inverted(lower: tf.Tensor) -> tf.Tensor:
     """Inverses of lower triangular matrices (..., n, n, y, x), a row after the other."""
     n = lower.shape[-4]
     rows = []
@@ -144,7 +149,7 @@ def _coloured(modes, root, shape, pixel_scale):
     return maps * tf.cast(np.degrees(60) / pixel_scale, maps.dtype)
 
 
-def mixed(matrices, modes):
+def mixed(matrices: tf.Tensor, modes: tf.Tensor) -> tf.Tensor:
     """Products of matrices (..., n, bins, y, x), real and known at the modes of a quadrant, and vectors of modes
     (..., bins, rows, columns // 2 + 1), complex: (..., n, rows, columns // 2 + 1)."""
     matrices = _unfolded(tf.cast(matrices, modes.dtype.real_dtype), modes.shape[-2])
@@ -158,7 +163,9 @@ def _white(c_ell, shape, seed):
     return tf.ensure_shape(white, [*c_ell.shape[:-2], *shape])
 
 
-def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
+def gaussian_maps(
+    c_ell: TensorLike, ell: ArrayLike, *, shape: Sequence[int], pixel_scale: Number, seed: TensorLike
+) -> tf.Tensor:
     """Gaussian convergence maps.
 
     Args:
@@ -176,7 +183,15 @@ def gaussian_maps(c_ell, ell, *, shape, pixel_scale, seed):
     return _coloured(tf.signal.rfft2d(_white(c_ell, shape, seed)), root, shape, pixel_scale)
 
 
-def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
+def lognormal_maps(
+    c_ell: TensorLike,
+    ell: ArrayLike,
+    shift: TensorLike,
+    *,
+    shape: Sequence[int],
+    pixel_scale: Number,
+    seed: TensorLike,
+) -> tf.Tensor:
     """Log-normal convergence maps (Hilbert et al. 2011, arXiv:1105.3980): kappa + shift is log-normal.
 
     Args:
@@ -192,7 +207,9 @@ def lognormal_maps(c_ell, ell, shift, *, shape, pixel_scale, seed):
     return lognormal_from_white(_white(c_ell, shape, seed), c_ell, ell, shift, pixel_scale=pixel_scale)
 
 
-def lognormal_from_white(white, c_ell, ell, shift, *, pixel_scale):
+def lognormal_from_white(
+    white: tf.Tensor, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, pixel_scale: Number
+) -> tf.Tensor:
     """As `lognormal_maps`, from white noise (..., bins, rows, columns): differentiable in it and in all else.
 
     Maps have the precision of the noise; spectra may be of a higher one.
@@ -221,7 +238,9 @@ class LognormalField:
     pixel_scale: float
 
     @classmethod
-    def of(cls, c_ell, ell, shift, *, shape, pixel_scale):
+    def of(
+        cls, c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, shape: Sequence[int], pixel_scale: Number
+    ) -> LognormalField:
         """The field with the spectra and shifts of `lognormal_maps`."""
         (c_ell, ell), pixel_scale = _spectra(c_ell, ell), _arcmin(pixel_scale)
         bins = c_ell.shape[-2]
@@ -242,19 +261,19 @@ class LognormalField:
         variance = tf.gather(gaussian[..., 0, 0], np.diag(pair), axis=-1)
         return cls(root=cholesky(power), variance=variance, shift=shift, shape=tuple(shape), pixel_scale=pixel_scale)
 
-    def from_modes(self, modes):
+    def from_modes(self, modes: tf.Tensor) -> tf.Tensor:
         """Maps (..., bins, rows, columns) of modes (..., bins, rows, columns // 2 + 1), in their precision."""
         logarithm = _coloured(modes, self.root, list(self.shape), self.pixel_scale)
         variance, shift = (tf.cast(v, logarithm.dtype)[..., None, None] for v in (self.variance, self.shift))
         return shift * (tf.exp(logarithm - 0.5 * variance) - 1.0)
 
-    def response(self):
+    def response(self) -> tf.Tensor:
         """What maps are of the white noise as far as the logarithm is linear: lower triangular matrices over the bins
         for the modes of a quadrant, (..., bins, bins, rows // 2 + 1, columns // 2 + 1)."""
         return self.root * (self.shift[..., :, None, None, None] * np.degrees(60) / self.pixel_scale)
 
 
-def measured_power(maps, *, pixel_scale, edges):
+def measured_power(maps: TensorLike, *, pixel_scale: Number, edges: ArrayLike) -> tuple[np.ndarray, tf.Tensor]:
     """Angular power spectra of maps in bins of ell.
 
     Args:
@@ -279,13 +298,15 @@ def measured_power(maps, *, pixel_scale, edges):
     return ell, spectra
 
 
-def mean_in_bands(modes, shape, pixel_scale, edges):
+def mean_in_bands(modes: tf.Tensor, shape: Sequence[int], pixel_scale: float, edges: Iterable[float]) -> tf.Tensor:
     """Means (..., n) of an array of modes (..., rows, columns // 2 + 1) over the bins of `measured_power`."""
     select, _ = _selection(*shape, float(pixel_scale), tuple(map(float, edges)))
     return tf.linalg.matmul(_flat(modes), tf.cast(select, modes.dtype), transpose_b=True)
 
 
-def band_matrix(ell, shape, pixel_scale, edges):
+def band_matrix(
+    ell: Sequence[float] | np.ndarray, shape: Sequence[int], pixel_scale: float, edges: Iterable[float]
+) -> tf.Tensor:
     """Matrix (n_ell, n) from spectra at multipoles ell to their means over the bins of `measured_power`."""
     modes = on_modes(tf.eye(len(ell), dtype=tf.float64), ell, shape, pixel_scale)
     return mean_in_bands(modes, shape, pixel_scale, edges)

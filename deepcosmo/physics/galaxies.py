@@ -6,12 +6,21 @@ pixels. The noise is Gaussian, stationary and periodic over the stamp, so its co
 discrete Fourier transform: `noise_std**2 * acs_noise_power()` is the variance of every mode, per pixel.
 """
 
+from __future__ import annotations
+
 import functools
 import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit
+from deepcosmo._types import Number, TensorLike
+
+if TYPE_CHECKING:
+    import galsim
+    import tensorflow as tf
 
 __all__ = ["PIXEL_SCALE", "acs_noise_power", "convolve", "sample_noise", "to_galsim"]
 
@@ -19,7 +28,7 @@ PIXEL_SCALE = 0.03  # arcsec
 
 
 @functools.lru_cache(maxsize=8)
-def acs_noise_power(size=128):
+def acs_noise_power(size: int = 128) -> np.ndarray:
     """Power spectrum of unit-variance noise in the COSMOS F814W coadds (Leauthaud et al. 2007).
 
     It is the discrete Fourier transform of the correlation function that comes with GalSim, at
@@ -52,7 +61,7 @@ def acs_noise_power(size=128):
     return power
 
 
-def convolve(galaxies, psf):
+def convolve(galaxies: TensorLike, psf: TensorLike) -> tf.Tensor:
     """Convolves galaxies with PSFs on the pixel grid; differentiable, batched.
 
     Args:
@@ -84,7 +93,9 @@ def convolve(galaxies, psf):
     return full[..., top : top + height, left : left + width]
 
 
-def sample_noise(seed, noise_std, power=None, size=128):
+def sample_noise(
+    seed: TensorLike, noise_std: TensorLike, power: TensorLike | None = None, size: int = 128
+) -> tf.Tensor:
     """Draws correlated noise stamps; stateless: the same seed gives the same bits.
 
     Args:
@@ -109,7 +120,7 @@ def sample_noise(seed, noise_std, power=None, size=128):
     return noise_std[..., tf.newaxis, tf.newaxis] * noise
 
 
-def to_galsim(image, pixel_scale=PIXEL_SCALE, **kwargs):
+def to_galsim(image: ArrayLike, pixel_scale: Number = PIXEL_SCALE, **kwargs: Any) -> galsim.InterpolatedImage:
     """A stamp as a GalSim object, to be sheared, convolved and drawn elsewhere.
 
     The image is taken as it is: if it is convolved with a PSF, so is the object (`galsim.Deconvolve`

@@ -15,13 +15,14 @@ import numpy as np
 import tensorflow as tf
 
 from deepcosmo._quantities import masked
+from deepcosmo._types import TensorLike
 from deepcosmo.physics._arguments import as_tensor
 
 __all__ = ["kappa_to_shear", "shear_to_kappa", "spin2"]
 
 
 @functools.lru_cache(maxsize=16)
-def spin2(rows, columns):
+def spin2(rows: int, columns: int) -> np.ndarray:
     """(l1 + i l2)^2 / l^2, complex128 (rows, columns), 0 at l = 0."""
     l1, l2 = np.fft.fftfreq(columns)[None], np.fft.fftfreq(rows)[:, None]
     square = l1**2 + l2**2
@@ -57,7 +58,7 @@ def _filtered(field, conjugate):
     return tf.signal.ifft2d(tf.signal.fft2d(field) * kernel)
 
 
-def kappa_to_shear(kappa, *, padding=0):
+def kappa_to_shear(kappa: TensorLike, *, padding: int = 0) -> tf.Tensor:
     """Shear of a convergence map: gamma1 = (l1^2 - l2^2) / l^2 kappa, gamma2 = 2 l1 l2 / l^2 kappa in Fourier space,
     l1 along columns (RA ascending), l2 along rows (Dec ascending).
 
@@ -73,7 +74,7 @@ def kappa_to_shear(kappa, *, padding=0):
     return tf.stack([tf.math.real(gamma), tf.math.imag(gamma)], -1)
 
 
-def shear_to_kappa(shear, *, padding=0, modes="E"):
+def shear_to_kappa(shear: TensorLike, *, padding: int = 0, modes: str = "E") -> tf.Tensor:
     """Convergence of a shear map (Kaiser-Squires): the adjoint of `kappa_to_shear` and, but for the mean, its inverse.
 
     In Fourier space kappa = ((l1^2 - l2^2) gamma1 + 2 l1 l2 gamma2) / l^2, l1 along columns (RA ascending), l2 along

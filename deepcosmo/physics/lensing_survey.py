@@ -7,17 +7,25 @@
 Everything is batched, differentiable in the parameters and in the latent field, and runs inside `tf.function`.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.special
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from deepcosmo._types import TensorLike
 from deepcosmo.physics import cosmology, fields
 from deepcosmo.physics._arguments import as_numbers
 from deepcosmo.physics.universe import Cosmology
+
+if TYPE_CHECKING:
+    import tensorflow_probability as tfp
 
 __all__ = ["PARAMETERS", "LensingSurvey", "lsst_y10", "lsst_y10_small", "smail", "tomographic_bins"]
 
@@ -34,14 +42,14 @@ _CORNERS = np.array([[0.1, 0.3, -2.0], [0.9, 1.3, -0.3]])  # of the table: Omega
 CONVENTIONS = ("table", "sbi_lens")
 
 
-def smail(z, *, alpha=2.0, beta=0.68, z_0=0.11):
+def smail(z: ArrayLike, *, alpha: float = 2.0, beta: float = 0.68, z_0: float = 0.11) -> np.ndarray:
     """n(z) = z^alpha exp(-(z / z_0)^beta), not normalised (Smail et al. 1994); the defaults are those of LSST Y10
     (LSST DESC 2018, arXiv:1809.01669)."""
     z = as_numbers(z, "", "z")
     return z**alpha * np.exp(-((z / z_0) ** beta))
 
 
-def tomographic_bins(z, n_z, bins, scatter):
+def tomographic_bins(z: ArrayLike, n_z: ArrayLike, bins: int, scatter: float) -> np.ndarray:
     """Sources in bins of photometric redshift, cut where n(z) has equal numbers.
 
     Args:
@@ -97,35 +105,35 @@ class LensingSurvey:
         object.__setattr__(self, "parameters", tuple(self.parameters))  # a list where it was read from JSON
 
     @property
-    def pixel_scale(self):
+    def pixel_scale(self) -> float:
         """arcmin."""
         return 60.0 * self.width / self.pixels
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Of a map: (rows, columns, bins)."""
         return self.pixels, self.pixels, self.bins
 
     @property
-    def noise_std(self):
+    def noise_std(self) -> float:
         """Standard deviation of the noise of a pixel of one bin."""
         return self.sigma_e / np.sqrt(self.density / self.bins * self.pixel_scale**2)
 
     @property
-    def noise_power(self):
+    def noise_power(self) -> float:
         """Angular power spectrum of the noise of one bin, steradian."""
         return (self.noise_std * np.radians(self.pixel_scale / 60)) ** 2
 
     @property
-    def fiducial(self):
+    def fiducial(self) -> np.ndarray:
         """Parameters (n,) in the middle of the priors."""
         return np.array([FIDUCIAL[name] for name in self.parameters], "float32")
 
-    def prior(self):
+    def prior(self) -> tfp.distributions.Distribution:
         """Priors of the free parameters as one `tfd.Distribution` of vectors: normal, truncated for omega_c and w_0."""
         return self._normal(SCATTER)
 
-    def near(self):
+    def near(self) -> tfp.distributions.Distribution:
         """As `prior`, but narrower where maps tell much: universes like ours, for simulations.
 
         Scatters are 0.07 (omega_c, sigma_8), 0.06 (n_s) and 0.4 (w_0): about twice those of posteriors of LSST Y10,
@@ -133,7 +141,7 @@ class LensingSurvey:
         """
         return self._normal(NEAR)
 
-    def log_weight(self, theta, near=0.5):
+    def log_weight(self, theta: TensorLike, near: float = 0.5) -> tf.Tensor:
         """ln of the weights (...,) that make parameters (..., n) draws of the prior p, where a share s = `near` of them
         is drawn from q = `near()` and the others from p: ln p - ln ((1 - s) p + s q), at most -ln (1 - s), which it is
         where there are draws of neither."""
@@ -153,11 +161,11 @@ class LensingSurvey:
 
         return tfp.distributions.Blockwise([of(name) for name in self.parameters])
 
-    def sources(self):
+    def sources(self) -> tuple[np.ndarray, np.ndarray]:
         """Redshifts (nz,) and the normalised distributions of sources there (bins, nz)."""
         return _Z, _lsst_bins(self.bins)
 
-    def cosmology(self, theta):
+    def cosmology(self, theta: TensorLike) -> Cosmology:
         """The `Cosmology` of parameters (..., n), with tensors (...) in double precision."""
         theta = tf.cast(theta, tf.float64)
         if theta.shape.rank == 0 or theta.shape[-1] != len(self.parameters):
@@ -170,22 +178,22 @@ class LensingSurvey:
         omega_c, omega_b, sigma_8, h, n_s, w_0 = values
         return Cosmology(omega_c=omega_c, omega_b=omega_b, h=h, n_s=n_s, sigma_8=sigma_8, w_0=w_0)
 
-    def multipoles(self):
+    def multipoles(self) -> np.ndarray:
         """Multipoles (48,) between which spectra are interpolated; all modes of the maps lie between them."""
         return _multipoles(self.pixels, self.width)
 
-    def power(self, theta, ell):
+    def power(self, theta: TensorLike, ell: TensorLike) -> tf.Tensor:
         """Angular power spectra of the convergence without noise at multipoles, a number or (n_ell,):
         (..., bins, bins), or (..., bins, bins, n_ell), steradian."""
         # 256 planes, as of all data sets and models of this survey that are published
         return cosmology.angular_power(self.cosmology(theta), ell, *self.sources(), spin=0, planes=256)
 
-    def signal_to_noise(self, ell):
+    def signal_to_noise(self, ell: TensorLike) -> np.ndarray:
         """Angular power spectra at the fiducial cosmology and multipoles, a number or (n,), over the power of the
         noise: (bins, bins), or (n, bins, bins)."""
         return np.moveaxis(self.power(tf.constant(self.fiducial), ell).numpy(), (0, 1), (-2, -1)) / self.noise_power
 
-    def shift(self, theta):
+    def shift(self, theta: TensorLike) -> tf.Tensor:
         """Log-normal shift parameters (..., bins).
 
         They are our fit, good to 0.2%, to the table that the package sbi_lens computed with CosMomentum for pixels of
@@ -208,7 +216,7 @@ class LensingSurvey:
         values = [a + tf.clip_by_value(u, 0.0, 1.0) * (b - a) for u, a, b in zip(unit, low, high, strict=True)]
         return _fitted_shifts(*values)
 
-    def convergence(self, theta, white):
+    def convergence(self, theta: TensorLike, white: tf.Tensor) -> tf.Tensor:
         """Noise-free maps of parameters (..., n) and latent white noise (..., bins, rows, columns) of unit variance.
 
         Returns:
@@ -217,25 +225,25 @@ class LensingSurvey:
         kappa = self.field(theta).from_modes(tf.signal.rfft2d(white))
         return tf.einsum("...byx->...yxb", kappa)
 
-    def field(self, theta):
+    def field(self, theta: TensorLike) -> fields.LognormalField:
         """The `fields.LognormalField` of parameters (..., n)."""
         ell = self.multipoles()
         return fields.LognormalField.of(self.power(theta, ell), ell, self.shift(theta),
                                         shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)  # fmt: skip
 
-    def latent(self, n, seed):
+    def latent(self, n: TensorLike, seed: TensorLike) -> tf.Tensor:
         """White noise (n, bins, rows, columns), float32; (*n, bins, rows, columns) where n is a shape."""
         leading = tf.convert_to_tensor(n, tf.int32)
         leading = leading if leading.shape.rank else leading[None]
         return tf.random.stateless_normal(tf.concat([leading, [self.bins, self.pixels, self.pixels]], 0), seed)
 
-    def observe(self, kappa, seed):
+    def observe(self, kappa: tf.Tensor, seed: TensorLike) -> tf.Tensor:
         """Convergence maps with the noise of the survey."""
         return kappa + tf.cast(self.noise_std, kappa.dtype) * tf.random.stateless_normal(
             tf.shape(kappa), seed, dtype=kappa.dtype
         )
 
-    def sample(self, theta, seed):
+    def sample(self, theta: TensorLike, seed: TensorLike) -> tf.Tensor:
         """Maps as the survey sees them, (..., rows, columns, bins) float32, of theta (..., parameters).
 
         There are maps for all of the prior, but where Omega_m is small and sigma_8 large no log-normal field has the
@@ -246,7 +254,7 @@ class LensingSurvey:
         theta = tf.convert_to_tensor(theta)
         return self.observe(self.convergence(theta, self.latent(tf.shape(theta)[:-1], to_field)), to_noise)
 
-    def score(self, theta, seed):
+    def score(self, theta: TensorLike, seed: TensorLike) -> tuple[tf.Tensor, tf.Tensor]:
         """Maps, and the joint score d ln p(map, latent | theta) / dtheta of each: the latent is the convergence's white
         noise, whose density knows nothing of theta.
 
@@ -263,17 +271,17 @@ class LensingSurvey:
             log_likelihood = self.log_likelihood(maps, kappa)
         return maps, tape.gradient(log_likelihood, theta)
 
-    def log_likelihood(self, maps, kappa):
+    def log_likelihood(self, maps: tf.Tensor, kappa: tf.Tensor) -> tf.Tensor:
         """ln p(maps | kappa) (...) up to a constant, of maps and convergence (..., rows, columns, bins)."""
         return -0.5 * tf.reduce_sum(tf.square((maps - kappa) / self.noise_std), [-3, -2, -1])
 
 
-def lsst_y10(**options):
+def lsst_y10(**options: Any) -> LensingSurvey:
     """The survey LSST after ten years, as sbi_lens has it: 10 x 10 degrees, 256 x 256 pixels, all six parameters."""
     return LensingSurvey(**options)
 
 
-def lsst_y10_small(**options):
+def lsst_y10_small(**options: Any) -> LensingSurvey:
     """The same sky in 64 x 64 pixels, with omega_c and sigma_8 free: small enough to sample the field itself.
 
     Log-normal shifts are those of pixels of 2.34 arcmin, though these pixels are four times as wide.

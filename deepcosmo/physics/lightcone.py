@@ -9,12 +9,17 @@ independent (as kappaTNG's: Osato, Liu & Haiman 2021, arXiv:2010.09731). Maps ar
 declination, columns along right ascension.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Number, PathLike, Progress, Seed
 from deepcosmo.physics import particle_mesh
 from deepcosmo.physics._arguments import as_numbers
 from deepcosmo.physics._projection import source_bins
@@ -39,13 +44,13 @@ class LensPlanes(NamedTuple):
     redshifts: np.ndarray
     densities: list
 
-    def save(self, path):
+    def save(self, path: PathLike | BinaryIO) -> None:
         """Into one .npz file."""
         densities = {f"density_{i:02d}": density for i, density in enumerate(self.densities)}
         np.savez(path, cosmology=np.array(self.cosmology), box=self.box, redshifts=self.redshifts, **densities)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike | BinaryIO) -> LensPlanes:
         """From the file that `save` wrote."""
         with np.load(path) as file:
             names = sorted(name for name in file if name.startswith("density_"))
@@ -63,7 +68,16 @@ def _distances(planes):
     return (np.arange(len(planes.redshifts)) + 0.5) * planes.box
 
 
-def lens_planes(cosmology, *, box=150.0, particles=128, max_redshift=2.6, step=0.012, seed=0, progress=None):
+def lens_planes(
+    cosmology: Cosmology,
+    *,
+    box: Number = 150.0,
+    particles: int = 128,
+    max_redshift: float = 2.6,
+    step: float = 0.012,
+    seed: Seed = 0,
+    progress: Progress | None = None,
+) -> LensPlanes:
     """Runs one simulation and keeps the surface densities of the boxes between here and `max_redshift`.
 
     Args:
@@ -96,7 +110,7 @@ def lens_planes(cosmology, *, box=150.0, particles=128, max_redshift=2.6, step=0
     return LensPlanes(cosmology, box, redshifts, densities[::-1])
 
 
-def sharpened(densities, *, box, spacing, redshift):
+def sharpened(densities: np.ndarray, *, box: float, spacing: float, redshift: float) -> np.ndarray:
     """Density contrasts (..., cells, cells) with the power that a small box and a coarse mesh do not have.
 
     Averaged over 15 cosmologies in boxes of 150 Mpc with 128^3 particles, power falls short of halofit's by
@@ -117,7 +131,7 @@ def sharpened(densities, *, box, spacing, redshift):
     return tf.signal.irfft2d(tf.signal.rfft2d(densities) * gain, [cells] * 2).numpy()
 
 
-def lensing_weights(planes, z, n_z=None):
+def lensing_weights(planes: LensPlanes, z: ArrayLike, n_z: ArrayLike | None = None) -> np.ndarray:
     """How much each plane's density contrast adds to the convergence: the lensing efficiency, integrated over planes.
 
     Args:
@@ -145,7 +159,16 @@ def lensing_weights(planes, z, n_z=None):
     return np.trapezoid(n_z[..., None] * weights, z, axis=1) / np.trapezoid(n_z, z, axis=1)[:, None]
 
 
-def convergence(planes, z, n_z=None, *, shape, pixel_scale=PIXEL_SCALE, seed=0, ray_traced=False):
+def convergence(
+    planes: LensPlanes,
+    z: ArrayLike,
+    n_z: ArrayLike | None = None,
+    *,
+    shape: Sequence[int],
+    pixel_scale: Number = PIXEL_SCALE,
+    seed: Seed = 0,
+    ray_traced: bool = False,
+) -> tf.Tensor:
     """Convergence of one random light-cone.
 
     Args:

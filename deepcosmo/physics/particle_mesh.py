@@ -9,13 +9,17 @@ in [0, 1); the first axis of meshes is the first coordinate. Each (cosmology, se
 
 import functools
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import Number, Seed, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 from deepcosmo.physics.cosmology import growth, growth_rate, hubble_rate, linear_power
+from deepcosmo.physics.universe import Cosmology
 
 __all__ = ["evolve", "paint", "project"]
 
@@ -65,7 +69,7 @@ def _painted(coordinates, size):
     return mesh
 
 
-def paint(positions, size):
+def paint(positions: TensorLike, size: int) -> tf.Tensor:
     """Density of particles over its mean, by cloud in cell (Hockney & Eastwood 1981).
 
     Args:
@@ -80,7 +84,7 @@ def paint(positions, size):
     return tf.reshape(mesh, [size] * 3) * (size**3 / coordinates[0].shape[0])
 
 
-def project(positions, size, axis):
+def project(positions: TensorLike, size: int, axis: int) -> tf.Tensor:
     """Surface density of particles over its mean, seen along `axis`: (size, size), of the other two axes in order."""
     coordinates = _coordinates(positions)
     mesh = _painted(tuple(coordinates[:axis] + coordinates[axis + 1 :]), size)
@@ -163,7 +167,16 @@ class _Clock:
         return np.exp(np.interp(np.log(a), self._log_a, self._log_g))
 
 
-def evolve(cosmology, redshifts, *, box, particles, mesh=None, step=0.04, seed=0):
+def evolve(
+    cosmology: Cosmology,
+    redshifts: ArrayLike,
+    *,
+    box: Number,
+    particles: int,
+    mesh: int | None = None,
+    step: float = 0.04,
+    seed: Seed = 0,
+) -> Iterator[tuple[float, tf.Tensor]]:
     """Positions of the particles of one simulation at redshifts.
 
     Steps are those of FastPM (Feng et al. 2016, arXiv:1603.00476), whose kicks and drifts are exact for linear growth,

@@ -1,6 +1,12 @@
 """The parameters of a universe; without TensorFlow, for those who only pass them on."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import astropy.cosmology
+    import tensorflow as tf
 
 __all__ = ["Cosmology"]
 
@@ -17,15 +23,17 @@ class Cosmology(NamedTuple):
         w_0: equation of state of dark energy, constant in time.
     """
 
-    omega_c: float
-    omega_b: float
-    h: float
-    n_s: float
-    sigma_8: float
-    w_0: float = -1.0
+    omega_c: float | tf.Tensor
+    omega_b: float | tf.Tensor
+    h: float | tf.Tensor
+    n_s: float | tf.Tensor
+    sigma_8: float | tf.Tensor
+    w_0: float | tf.Tensor = -1.0
 
     @classmethod
-    def from_astropy(cls, cosmology, *, sigma_8=None, n_s=None):
+    def from_astropy(
+        cls, cosmology: astropy.cosmology.FLRW, *, sigma_8: float | None = None, n_s: float | None = None
+    ) -> Cosmology:
         """From an astropy cosmology: `FlatLambdaCDM` or `FlatwCDM`, whose baryon density must be known.
 
         `sigma_8` and `n_s` are no part of it, except of the realisations by name such as `Planck18`. Neutrinos

@@ -22,8 +22,11 @@ To observe kappa itself as well, with white noise of variance v: power / (1 + po
 and the observation / v joins the right-hand side.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
+from deepcosmo._types import TensorLike
 from deepcosmo.physics.fields import multiplicity
 from deepcosmo.physics.shear_modes import ShearOfModes, as_complex, components_first, response
 
@@ -33,14 +36,21 @@ TOLERANCE = 1e-4
 ITERATIONS = 200
 
 
-def information(shear, precision):
+def information(shear: tf.Tensor, precision: TensorLike) -> tf.Tensor:
     """A^T N^-1 y, what data add to the right-hand side: (..., rows, columns)."""
     shape = shear.shape[-3:-1]
     weighted = components_first(tf.cast(precision, shear.dtype) * shear)
     return tf.signal.irfft2d(ShearOfModes(shape, shear.dtype).transpose(weighted), shape)
 
 
-def solve(rhs, power, precision, *, tolerance=TOLERANCE, iterations=ITERATIONS):
+def solve(
+    rhs: tf.Tensor,
+    power: TensorLike,
+    precision: TensorLike,
+    *,
+    tolerance: float = TOLERANCE,
+    iterations: int = ITERATIONS,
+) -> tf.Tensor:
     """The kappa of (S^-1 + A^T N^-1 A) kappa = rhs.
 
     Args:
@@ -94,19 +104,27 @@ def _conjugate_gradients(system, right, columns, tolerance, iterations):
 
 
 @tf.function(autograph=False)
-def posterior_mean(shear, power, precision, **solver):
+def posterior_mean(shear: tf.Tensor, power: TensorLike, precision: TensorLike, **solver: Any) -> tf.Tensor:
     """The Wiener-filtered map (..., rows, columns); `solver` as of `solve`."""
     return solve(information(shear, precision), power, precision, **solver)
 
 
-def prior_sample(power, shape, seed):
+def prior_sample(power: tf.Tensor, shape: TensorLike, seed: TensorLike) -> tf.Tensor:
     """Maps of the prior, `shape` = (..., rows, columns); `seed` int32[2]."""
     white = tf.random.stateless_normal(shape, seed, dtype=power.dtype)
     return tf.signal.irfft2d(as_complex(tf.sqrt(power)) * tf.signal.rfft2d(white), white.shape[-2:])
 
 
 @tf.function(autograph=False)
-def posterior_sample(shear, power, precision, *, seed, rhs=0.0, **solver):
+def posterior_sample(
+    shear: tf.Tensor,
+    power: TensorLike,
+    precision: TensorLike,
+    *,
+    seed: TensorLike,
+    rhs: TensorLike = 0.0,
+    **solver: Any,
+) -> tf.Tensor:
     """One sample of the posterior for each shear map of a batch, (..., rows, columns): a constrained realisation.
 
     kappa' + W (y - A kappa' - n') with kappa' and n' drawn from prior and noise, W the Wiener filter (Hoffman & Ribak

@@ -1,5 +1,8 @@
 """Stateless augmentation of images, most of it of `cosmos_stamps`: functions of (batch, seed) for `Stage.augment`."""
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 import tensorflow as tf
 
@@ -17,8 +20,10 @@ __all__ = [
     "torus_symmetries",
 ]
 
+Batch: TypeAlias = dict[str, tf.Tensor]
 
-def signal_to_noise(clean, noise_std):
+
+def signal_to_noise(clean: tf.Tensor, noise_std: tf.Tensor) -> tf.Tensor:
     """Matched-filter signal-to-noise ratio (batch,) of noise-free stamps (batch, n, n) in ACS noise."""
     size = clean.shape[-1]
     weight = multiplicity(size) / acs_noise_power(size)[:, : size // 2 + 1] / size**2
@@ -26,7 +31,15 @@ def signal_to_noise(clean, noise_std):
     return tf.sqrt(tf.reduce_sum(power * weight.astype("f4"), axis=(1, 2))) / noise_std
 
 
-def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_observed=0.4):
+def observe(
+    batch: Batch,
+    seed: tf.Tensor,
+    *,
+    faintest: float = 10.0,
+    brightest: float = 150.0,
+    deepest: float = 20.0,
+    as_observed: float = 0.4,
+) -> Batch:
     """Turns noise-free stamps into observations of random depth.
 
     A stamp keeps its own noise level with probability `as_observed`. Otherwise its signal-to-noise ratio is drawn
@@ -51,14 +64,14 @@ def observe(batch, seed, *, faintest=10.0, brightest=150.0, deepest=20.0, as_obs
     return {"image": clean + sample_noise(seeds[2], noise_std), "psf": batch["psf"], "noise_std": noise_std}
 
 
-def fainter(batch, seed, *, most=1.0):
+def fainter(batch: Batch, seed: tf.Tensor, *, most: float = 1.0) -> Batch:
     """Dims half of the noise-free stamps, each by up to `most` magnitudes, and leaves their noise as it is."""
     clean = batch["clean"]
     magnitudes = most * tf.nn.relu(tf.random.stateless_uniform((tf.shape(clean)[0], 1, 1), seed, -1.0, 1.0))
     return {**batch, "clean": clean * 10.0 ** (-0.4 * magnitudes)}
 
 
-def noisier(batch, seed, *, most=1.0, brightest=150.0):
+def noisier(batch: Batch, seed: tf.Tensor, *, most: float = 1.0, brightest: float = 150.0) -> Batch:
     """Adds ACS noise to every `image`, for half of them up to `most` times what it has; none stays above `brightest`.
 
     The signal-to-noise ratio is that of the noisy image, which bounds the galaxy's from above.
@@ -72,7 +85,9 @@ def noisier(batch, seed, *, most=1.0, brightest=150.0):
     return {**batch, "image": image + sample_noise(second, extra), "noise_std": total}
 
 
-def irregular(batch, seed, *, largest=0.6, scales=(2.5, 16.0)):
+def irregular(
+    batch: Batch, seed: tf.Tensor, *, largest: float = 0.6, scales: tuple[float, float] = (2.5, 16.0)
+) -> Batch:
     """Makes half of the noise-free stamps irregular: `clean` times a log-normal random field, its flux kept.
 
     The field is smooth on a scale drawn log-uniformly from `scales`, in pixels, above the width of the ACS PSF, so
@@ -94,7 +109,7 @@ def irregular(batch, seed, *, largest=0.6, scales=(2.5, 16.0)):
     return {**batch, "clean": changed * ratio}
 
 
-def symmetries(batch, seed, images=("clean", "image")):
+def symmetries(batch: Batch, seed: tf.Tensor, images: Sequence[str] = ("clean", "image")) -> Batch:
     """One of the eight flips and quarter turns for each batch, of the stamps and of their PSFs.
 
     A stamp turns about its middle, a PSF about its central pixel [m // 2, m // 2].
@@ -109,7 +124,9 @@ def symmetries(batch, seed, images=("clean", "image")):
     return {**batch, "psf": turned(batch["psf"], 1), **{k: turned(batch[k], 0) for k in images if k in batch}}
 
 
-def subpixel_shift(batch, seed, *, largest=1.0, images=("clean", "image")):
+def subpixel_shift(
+    batch: Batch, seed: tf.Tensor, *, largest: float = 1.0, images: Sequence[str] = ("clean", "image")
+) -> Batch:
     """Moves every stamp by up to `largest` pixels along both axes, by Fourier phases: noise keeps its spectrum."""
     images = [name for name in images if name in batch]
     count, size = tf.shape(batch[images[0]])[0], batch[images[0]].shape[-1]
@@ -122,7 +139,7 @@ def subpixel_shift(batch, seed, *, largest=1.0, images=("clean", "image")):
     return {**batch, **moved}
 
 
-def torus_symmetries(batch, seed):
+def torus_symmetries(batch: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Periodic maps, moved by whole pixels, flipped and turned, the whole batch in one way: the sky has no corner.
 
     Args:

@@ -1,15 +1,19 @@
 """The state of a training, in one file that is always whole, in a folder that one training writes to."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from deepcosmo._files import write_atomically
+from deepcosmo._types import PathLike
 
 __all__ = ["State", "claimed"]
 
@@ -42,14 +46,14 @@ class State:
 
     _arrays = ("best", "model", "optimizer")
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the state to `path`, an `.npz` file, atomically."""
         arrays = {f"{k}/{i}": v for k in self._arrays for i, v in enumerate(getattr(self, k))}
         rest = {k: v for k, v in vars(self).items() if k not in self._arrays}
         write_atomically(path, lambda file: np.savez(file, state=json.dumps(rest), **arrays))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> State:
         """Reads what `save` wrote."""
         with np.load(path) as file:
             state = cls(**json.loads(str(file["state"])))
@@ -60,7 +64,7 @@ class State:
 
 
 @contextlib.contextmanager
-def claimed(folder):
+def claimed(folder: PathLike) -> Iterator[None]:
     """Makes `folder` and keeps it for the training in this block; the system frees it when the process is killed.
 
     Raises:

@@ -1,13 +1,19 @@
 """Convergence maps to train on, and their augmentation: stateless functions of (batch, seed) for `Stage.augment`."""
 
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from numpy.typing import ArrayLike
 
 import tfds_builders  # noqa: F401  (registers the data sets)
+from deepcosmo._types import TensorLike
 from deepcosmo.models.kappa.unet import network_input
 from deepcosmo.physics import fields
 from deepcosmo.physics.catalog import PIXEL_SCALE
@@ -16,7 +22,7 @@ from tfds_builders.lensing_pairs import survey
 __all__ = ["cut_out", "denoising", "lightcones", "lightcone_spectrum", "mean_spectrum", "observing"]
 
 
-def lightcones(split):
+def lightcones(split: str) -> tf.data.Dataset:
     """Maps of a split of `kappa_maps/lightcone`, a `tf.data.Dataset`."""
     dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=tfds.decode.PartialDecoding({"kappa": True}),
                         read_config=tfds.ReadConfig(try_autocache=False))
@@ -24,12 +30,12 @@ def lightcones(split):
 
 
 @functools.cache
-def lightcone_spectrum():
+def lightcone_spectrum() -> tuple[np.ndarray, np.ndarray]:
     """The `mean_spectrum` of the light-cones of the training split."""
     return mean_spectrum(tfds.as_numpy(lightcones("train")), PIXEL_SCALE)
 
 
-def cut_out(maps, seed, size):
+def cut_out(maps: tf.Tensor, seed: tf.Tensor, size: int) -> tf.Tensor:
     """A random square of each map (batch, rows, columns), turned and mirrored at random: (batch, size, size)."""
     seeds = tf.unstack(tf.random.split(seed, 4))
     batch = tf.shape(maps)[:1]
@@ -43,7 +49,9 @@ def cut_out(maps, seed, size):
     return maps
 
 
-def denoising(maps, seed, *, size, smallest=4e-3, largest=2.0):
+def denoising(
+    maps: tf.Tensor, seed: tf.Tensor, *, size: int, smallest: float = 4e-3, largest: float = 2.0
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
     """Examples of denoising score matching: white noise of a level between `smallest` and `largest`, log-uniform.
 
     Args:
@@ -63,7 +71,9 @@ def denoising(maps, seed, *, size, smallest=4e-3, largest=2.0):
     return {"noisy": kappa + sigma[:, None, None] * noise, "sigma": sigma}, kappa
 
 
-def observing(maps, seed, *, size, frame, power, surveys):
+def observing(
+    maps: tf.Tensor, seed: tf.Tensor, *, size: int, frame: int, power: TensorLike, surveys: Sequence[survey.Survey]
+) -> tuple[Any, tf.Tensor]:
     """Examples of mass mapping for a `KappaUNet`: Wiener-filtered maps of what surveys see.
 
     Each survey sees a part of the batch, from half to twice its depth. Cut-outs are periodic, and nothing is observed
@@ -96,7 +106,7 @@ def observing(maps, seed, *, size, frame, power, surveys):
     return network_input(observed["shear"], power, precision), kappa
 
 
-def mean_spectrum(maps, pixel_scale):
+def mean_spectrum(maps: Iterable[ArrayLike], pixel_scale: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean angular power spectrum of maps, as `AngularSpectrum.set` takes it.
 
     Args:

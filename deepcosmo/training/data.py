@@ -1,7 +1,11 @@
 """Batches of a stage, as a function of the recipe's seed and of the step, never of what ran before."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
+
+from deepcosmo.training.recipe import Stage
 
 __all__ = ["training_batches", "validation_batches"]
 
@@ -28,7 +32,9 @@ def _size(examples):
     return size
 
 
-def training_batches(stage, *, seed, first_epoch=0):
+def training_batches(
+    stage: Stage, *, seed: Sequence[int] | np.ndarray, first_epoch: int = 0
+) -> tuple[tf.data.Dataset, int]:
     """Training batches from an epoch on, without end.
 
     The examples form one infinite stream, pass after pass over the data, each pass in its own seeded
@@ -67,7 +73,7 @@ def training_batches(stage, *, seed, first_epoch=0):
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options()), steps
 
 
-def validation_batches(stage):
+def validation_batches(stage: Stage) -> tf.data.Dataset:
     """All validation examples in order, in batches of the stage's size."""
     batches = _examples(stage, "validation").batch(stage.batch_size)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())

@@ -5,13 +5,14 @@ import functools
 import tqdm
 
 from deepcosmo import zoo
+from deepcosmo._types import Progress
 from deepcosmo.training.recipe import load_recipe
 from deepcosmo.zoo import renewal, store
 
 __all__ = ["evaluate", "renew"]
 
 
-def evaluate(name, *, progress=None):
+def evaluate(name: str, *, progress: Progress | None = None) -> zoo.Entry:
     """Measures a published model by its recipe and writes the figures into `model.json` and the card.
 
     Args:
@@ -30,7 +31,7 @@ def evaluate(name, *, progress=None):
     return zoo.record_metrics(name, metrics, root=entry.directory.parent)
 
 
-def renew(name):
+def renew(name: str) -> zoo.Entry:
     """Records the recipe of a published model again, where only imports or words that describe the model changed.
 
     Args:

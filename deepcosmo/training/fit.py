@@ -3,16 +3,19 @@
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from deepcosmo._files import write_text
+from deepcosmo._types import PathLike
+from deepcosmo.models import ProbabilisticModel
 from deepcosmo.training import data
 from deepcosmo.training.callbacks import Checkpoint, KeepBest, Log, assign, state_variables
 from deepcosmo.training.checkpoint import State, claimed
-from deepcosmo.training.recipe import Recipe, load_recipe
+from deepcosmo.training.recipe import Recipe, Stage, load_recipe
 from deepcosmo.training.strategies import is_chief, strategy as make_strategy
 
 __all__ = ["fit_part", "train"]
@@ -82,7 +85,9 @@ def _fit_stage(model, stage, state, *, seed, strategy, folder):
     model.set_weights(state.best)
 
 
-def train(recipe, *, strategy="one_device", resume=False, work_dir=None):
+def train(
+    recipe: Recipe | PathLike, *, strategy: str = "one_device", resume: bool = False, work_dir: PathLike | None = None
+) -> ProbabilisticModel:
     """Trains a model by its recipe.
 
     The validation loss chooses the best weights of each stage; where a stage averages its weights,
@@ -139,7 +144,7 @@ def _train(recipe, *, strategy, resume, folder):
     return final
 
 
-def fit_part(model, stage, *, seed):
+def fit_part(model: ProbabilisticModel, stage: Stage, *, seed: Sequence[int] | np.ndarray) -> ProbabilisticModel:
     """Trains a model that is a part of another by a stage, without checkpoints and without a choice of weights.
 
     Args:

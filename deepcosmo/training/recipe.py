@@ -1,12 +1,16 @@
 """Recipes: everything that determines a published model, as one immutable value."""
 
+from __future__ import annotations
+
 import dataclasses
 import difflib
 import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from deepcosmo._types import PathLike
 from deepcosmo.zoo import store
 from deepcosmo.zoo.entry import check_name
 
@@ -97,7 +101,7 @@ class Recipe:
             raise ValueError(f"recipe {self.name!r} needs stages of different names, got {names}")
 
 
-def find_recipe(name_or_path):
+def find_recipe(name_or_path: PathLike) -> Path:
     """The file that defines a recipe.
 
     Args:
@@ -117,7 +121,7 @@ def find_recipe(name_or_path):
     raise FileNotFoundError(f"no recipe {str(name_or_path)!r} in the zoo{hint}")
 
 
-def load_recipe(name_or_path, *, dataset=None):
+def load_recipe(name_or_path: PathLike, *, dataset: str | None = None) -> Recipe:
     """Loads a `Recipe`.
 
     Args:
@@ -129,7 +133,7 @@ def load_recipe(name_or_path, *, dataset=None):
         ValueError: the file cannot be imported, or defines no `RECIPE`, or none for `dataset`.
     """
     file = find_recipe(name_or_path)
-    spec = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
+    spec: Any = importlib.util.spec_from_file_location(f"deepcosmo_recipe_{file.parent.name}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where TensorFlow looks up what a function's globals are
     try:

@@ -35,7 +35,7 @@ STRATEGIES = {
 }
 
 
-def strategy(name):
+def strategy(name: str) -> tf.distribute.Strategy:
     """A new `tf.distribute.Strategy`.
 
     Args:
@@ -51,7 +51,7 @@ def strategy(name):
     return STRATEGIES[name]()
 
 
-def is_chief(resolver):
+def is_chief(resolver: tf.distribute.cluster_resolver.ClusterResolver | None) -> bool:
     """Whether this process is the one that writes files and reports progress.
 
     Args:

@@ -4,6 +4,8 @@ A tree (see `export/build.py`) has an `index.json` with the SHA-256 and the size
 `<name>/<version>.tar.gz`: a SavedModel with the Keras files under `assets.extra/`.
 """
 
+from __future__ import annotations
+
 import gzip
 import http.client
 import re
@@ -14,7 +16,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from deepcosmo.zoo.entry import DamagedFile, ZooError, check_name, parse, sha256, unknown
 
@@ -55,7 +57,7 @@ class Archive:
             raise ValueError("a size is negative")
 
 
-def look_up(base, name, version=None):
+def look_up(base: str, name: str, version: int | None = None) -> tuple[int, Archive]:
     """The version, by default the newest, of a model in the tree at the URL `base`, and its `Archive`.
 
     Raises:
@@ -97,7 +99,7 @@ def _read(url):
     return content
 
 
-def fetch(archive, folder, progress=False):
+def fetch(archive: Archive, folder: Path, progress: bool = False) -> dict[str, str]:
     """Fetches an archive and puts the files in it into `folder / "content"`.
 
     Args:

@@ -5,9 +5,12 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from deepcosmo._files import write_text
+from deepcosmo._types import PathLike
 
 __all__ = ["DamagedFile", "Entry", "ZooError", "sha256"]
 
@@ -28,7 +31,7 @@ class DamagedFile(ZooError):
     """A file that is missing, truncated or not the one that was published."""
 
 
-def sha256(path):
+def sha256(path: PathLike) -> str:
     """Hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -37,7 +40,7 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def verify(path, expected):
+def verify(path: Path, expected: str) -> None:
     """Raises `DamagedFile` unless `path` holds the content whose SHA-256 is `expected`."""
     if not path.is_file():
         raise DamagedFile(f"{path} is missing")
@@ -45,7 +48,7 @@ def verify(path, expected):
         raise DamagedFile(f"{path} is damaged: its sha256 is {found:.12}..., not {expected!s:.12}...")
 
 
-def parse(text, path):
+def parse(text: str | bytes, path: PathLike) -> dict[str, Any]:
     """The content, a dict, of a JSON file of this layout, without the version of the layout.
 
     Args:
@@ -70,13 +73,13 @@ def parse(text, path):
     return content
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raises `ZooError` unless `name` may be the name of a model, hence of a folder."""
     if not _NAME.fullmatch(name):
         raise ZooError(f"{name!r} is no model name: names are lower-case letters, digits and underscores")
 
 
-def unknown(name, known):
+def unknown(name: str, known: Iterable[str]) -> ZooError:
     """The error for a name that is not among the `known` ones; it says which are near."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
@@ -138,7 +141,7 @@ class Entry:
                 raise ValueError(f"a metric has no {', '.join(sorted(missing))}")
 
     @classmethod
-    def read(cls, directory):
+    def read(cls, directory: PathLike) -> 'Entry':
         """The entry whose `model.json` is in `directory`.
 
         Raises:
@@ -158,7 +161,7 @@ class Entry:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFile(f"{path} is damaged: {error}") from None
 
-    def write(self):
+    def write(self) -> None:
         """Writes `model.json` into the entry's directory."""
         content = {"format": FORMAT, "name": self.name, "version": self.version, "class": self.model_class}
         content |= {
@@ -169,7 +172,7 @@ class Entry:
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         write_text(self.directory / "model.json", text)
 
-    def verify(self, names=None):
+    def verify(self, names: Iterable[str] | None = None) -> None:
         """Checks the named files, by default all of them, against their SHA-256.
 
         Raises:
@@ -181,6 +184,6 @@ class Entry:
             verify(self.directory / name, self.files[name]["sha256"])
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Bytes of all files together."""
         return sum(file["bytes"] for file in self.files.values())

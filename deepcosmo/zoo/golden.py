@@ -5,15 +5,26 @@ tensor calls it `output_0`, as SavedModel signatures do. This file needs NumPy o
 can be checked where deepcosmo is not installed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
 import numpy as np
 
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import ArrayLike
+
 __all__ = ["TOLERANCE", "call_keras", "call_saved_model", "deviations", "record"]
+
+Call: TypeAlias = "Callable[[str, Mapping[str, ArrayLike]], dict[str, np.ndarray]]"
 
 TOLERANCE = 1e-4
 """Largest deviation, relative to |value| + rms, that other hardware and other compilers account for."""
 
 
-def call_keras(model):
+def call_keras(model: keras.Model) -> Call:
     """How `deviations` calls a Keras model: (endpoint, arguments) -> outputs, both dicts of arrays."""
     import tensorflow as tf
 
@@ -29,7 +40,7 @@ def call_keras(model):
     return call
 
 
-def call_saved_model(loaded):
+def call_saved_model(loaded: Any) -> Call:
     """How `deviations` calls a SavedModel loaded with `tf.saved_model.load` or `hub.load`."""
     import tensorflow as tf
 
@@ -43,7 +54,7 @@ def call_saved_model(loaded):
     return call
 
 
-def record(model, inputs):
+def record(model: keras.Model, inputs: Mapping[str, Mapping[str, ArrayLike]]) -> dict[str, np.ndarray]:
     """The golden arrays of a Keras model.
 
     Args:
@@ -58,7 +69,7 @@ def record(model, inputs):
     return golden
 
 
-def deviations(call, golden):
+def deviations(call: Call, golden: Mapping[str, np.ndarray]) -> dict[str, float]:
     """How far a model is from its golden arrays.
 
     Args:

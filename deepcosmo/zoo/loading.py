@@ -1,15 +1,22 @@
 """Loading and finding published models."""
 
+from __future__ import annotations
+
 import json
 import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from deepcosmo.zoo import store
-from deepcosmo.zoo.entry import CONFIG, WEIGHTS
+from deepcosmo.zoo.entry import CONFIG, WEIGHTS, Entry
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["download", "info", "list_models", "load", "saved_model", "url"]
 
 
-def load(name_or_url, *, version=None, weights=True):
+def load(name_or_url: str, *, version: int | None = None, weights: bool = True) -> keras.Model:
     """A published model, ready to use, export or fine-tune.
 
     Args:
@@ -52,7 +59,7 @@ def _import_classes(config):
             _import_classes(value)
 
 
-def saved_model(name_or_url, *, version=None):
+def saved_model(name_or_url: str, *, version: int | None = None) -> Any:
     """A published model as TensorFlow's SavedModel, with its endpoints in `.signatures`.
 
     A downloaded model needs TensorFlow only; one that comes with the package is exported on the fly.
@@ -69,7 +76,7 @@ def saved_model(name_or_url, *, version=None):
         return tf.saved_model.load(folder)
 
 
-def list_models(task=None, dataset=None):
+def list_models(task: str | None = None, dataset: str | None = None) -> list[str]:
     """Names of the models on this machine, optionally of one task or one data set.
 
     Args:
@@ -79,17 +86,17 @@ def list_models(task=None, dataset=None):
     return list(store.entries(task, dataset))
 
 
-def info(name_or_url, *, version=None):
+def info(name_or_url: str, *, version: int | None = None) -> Entry:
     """The `Entry` of a model: what it is for, its metrics, files, limits and licence."""
     return store.find(name_or_url, version=version, files=[])
 
 
-def url(name, *, version=None):
+def url(name: str, *, version: int | None = None) -> str:
     """Where a model is fetched from: `<DEEPCOSMO_URL>/<name>/<version>`, also good for `hub.load`."""
     return store.remote_url(name, version)
 
 
-def download(name_or_url, *, version=None, progress=False):
+def download(name_or_url: str, *, version: int | None = None, progress: bool = False) -> Path:
     """Makes sure that all files of a model are on this machine, whole.
 
     Args:

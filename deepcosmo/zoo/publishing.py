@@ -1,5 +1,7 @@
 """Writing the zoo: the files of a published model, its card and the table of models in the README."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
@@ -9,14 +11,20 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deepcosmo._files import write_text
+from deepcosmo._types import PathLike
 from deepcosmo.zoo import golden, store
 from deepcosmo.zoo.entry import CONFIG, GOLDEN, RECIPE, WEIGHTS, Entry, ZooError, check_name, sha256
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = [
     "audit",
@@ -36,7 +44,15 @@ LARGEST_FILE = 8 * 2**20  # bytes; the zoo travels with the package
 _TABLE = re.compile(r"(<!-- models[^>]*-->\n).*?(<!-- /models -->)", re.DOTALL)
 
 
-def publish(model, recipe, *, metrics, training, root=None, source=None):
+def publish(
+    model: keras.Model,
+    recipe: Any,
+    *,
+    metrics: Iterable[Any],
+    training: Mapping[str, Any],
+    root: PathLike | None = None,
+    source: PathLike | None = None,
+) -> Entry:
     """Writes a trained model into the zoo.
 
     The files are written from a model rebuilt from its configuration, as a reader will do, so that a
@@ -106,7 +122,7 @@ def publish(model, recipe, *, metrics, training, root=None, source=None):
     return entry
 
 
-def record_metrics(name, metrics, *, root=None):
+def record_metrics(name: str, metrics: Iterable[Any], *, root: PathLike | None = None) -> Entry:
     """Replaces the metrics of a published model by newly measured ones.
 
     Args:
@@ -129,7 +145,7 @@ def record_metrics(name, metrics, *, root=None):
     return entry
 
 
-def provenance(seconds):
+def provenance(seconds: float) -> dict[str, Any]:
     """Where and with what a model was trained: the `training` of `publish`."""
     import tensorflow as tf
 
@@ -149,7 +165,7 @@ def provenance(seconds):
     }
 
 
-def audit(folder):
+def audit(folder: Path) -> list[str]:
     """What is wrong with a published model: a list of lines, empty if all is well."""
     try:
         entry = Entry.read(folder)
@@ -184,12 +200,12 @@ def audit(folder):
     return problems
 
 
-def pictures(entry):
+def pictures(entry: Entry) -> list[str]:
     """Names of the pictures in the folder of a model, which its card shows."""
     return sorted(path.name for path in entry.directory.glob("*.png"))
 
 
-def card(entry):
+def card(entry: Entry) -> str:
     """The card of a model, Markdown."""
     shown = "".join(f"![{entry.name}]({name})\n\n" for name in pictures(entry))
     measured = "\n".join(
@@ -238,7 +254,7 @@ On data that the training never saw, by `deepcosmo evaluate {entry.name}`.
 """
 
 
-def table(entries):
+def table(entries: Iterable[Entry]) -> str:
     """The table of models for the README, Markdown."""
     rows = ["| model | for | data set | parameters | size | measured |", "| --- " * 6 + "|"]
     for e in entries:
@@ -253,7 +269,7 @@ def _row(*cells):
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def write_table(root):
+def write_table(root: PathLike) -> None:
     """Writes the table of the models in `root` between the markers of the README beside it, if any."""
     readme = Path(root).parent / "README.md"
     if readme.is_file():
@@ -262,7 +278,7 @@ def write_table(root):
         write_text(readme, text)
 
 
-def quantity(value, error):
+def quantity(value: float, error: float | None) -> str:
     """A value with its error, rounded to two digits of the error."""
     if not error or not math.isfinite(error):
         return f"{value:.5g}"
@@ -274,12 +290,12 @@ def _as_dicts(metrics):
     return tuple(m if isinstance(m, dict) else dataclasses.asdict(m) for m in metrics)
 
 
-def fingerprint(path):
+def fingerprint(path: Path) -> dict[str, Any]:
     """SHA-256 and size of a file, as `Entry.files` holds them."""
     return {"sha256": sha256(path), "bytes": path.stat().st_size}
 
 
-def write(entry):
+def write(entry: Entry) -> None:
     """Writes `model.json` and the card of a published model."""
     entry.write()
     write_text(entry.directory / "README.md", card(entry))

@@ -4,13 +4,16 @@ The recipe of which `model.json` has the SHA-256 is looked up in the git history
 the two are compared without imports, docstrings and the words that describe the model.
 """
 
+from __future__ import annotations
+
 import ast
 import dataclasses
 import hashlib
 import subprocess
+from typing import Any
 
 from deepcosmo.zoo import publishing
-from deepcosmo.zoo.entry import RECIPE, ZooError
+from deepcosmo.zoo.entry import RECIPE, Entry, ZooError
 
 __all__ = ["differences", "renew"]
 
@@ -18,7 +21,7 @@ WORDS = ("summary", "limits", "licence", "citation")
 """Arguments of `Recipe` that describe a model and enter nothing that is computed."""
 
 
-def renew(entry, recipe):
+def renew(entry: Entry, recipe: Any) -> Entry:
     """Records the present `recipe.py` of a published model, and its words in `model.json` and the card.
 
     Args:
@@ -47,7 +50,7 @@ def renew(entry, recipe):
     return entry
 
 
-def differences(old, new):
+def differences(old: bytes, new: bytes) -> list[str]:
     """Names of what differs between two recipes beside imports, docstrings, comments, layout and words.
 
     An imported name may come from another module, but it stays, and no new one takes the place of another.

@@ -8,12 +8,15 @@ In the cache lies the unpacked archive of a download tree (see `archives`) and a
 written last: without it the copy is not used.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 import tempfile
 import urllib.parse
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,7 +40,7 @@ class Reference:
     base: str | None
 
     @classmethod
-    def parse(cls, name_or_url, version=None):
+    def parse(cls, name_or_url: str, version: int | None = None) -> Reference:
         if version is not None and (isinstance(version, bool) or not isinstance(version, int) or version < 1):
             raise ZooError(f"version must be a positive integer, not {version!r}")
         text = str(name_or_url)
@@ -59,13 +62,13 @@ class Reference:
         return self.name + (f" version {self.version}" if self.version else "")
 
 
-def published_root():
+def published_root() -> Path:
     """Folder of the models that come with deepcosmo: in the installed package or in the checkout."""
     packaged = Path(__file__).parent / "_published"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "zoo"
 
 
-def local_roots():
+def local_roots() -> list[Path]:
     """Folders of models on this machine, in the order in which they are searched.
 
     Raises:
@@ -81,7 +84,7 @@ def local_roots():
     return [chosen, published_root()]
 
 
-def cache_root():
+def cache_root() -> Path:
     """Folder of downloaded models.
 
     Raises:
@@ -106,7 +109,7 @@ def _chosen(variable):
         raise ZooError(f"{variable} is {text}, and there is no such home directory") from None
 
 
-def entries(task=None, dataset=None):
+def entries(task: str | None = None, dataset: str | None = None) -> dict[str, Entry]:
     """Models on this machine, published and cached, by name; the first found of each name.
 
     Args:
@@ -130,7 +133,14 @@ def entries(task=None, dataset=None):
     }
 
 
-def find(name_or_url, *, version=None, files=None, saved_model=False, progress=False):
+def find(
+    name_or_url: str,
+    *,
+    version: int | None = None,
+    files: Iterable[str] | None = None,
+    saved_model: bool = False,
+    progress: bool = False,
+) -> Entry:
     """The entry asked for, with the files in `files` (default: all) verified; downloaded if need be.
 
     A damaged copy is named in a warning, and the next place is tried.
@@ -161,7 +171,7 @@ def find(name_or_url, *, version=None, files=None, saved_model=False, progress=F
     return _fetch(wanted, progress)
 
 
-def remote_url(name, version=None):
+def remote_url(name: str, version: int | None = None) -> str:
     """URL of a model in the download tree at `DEEPCOSMO_URL`; the newest version by default."""
     wanted = Reference.parse(name, version)
     if wanted.base is None:

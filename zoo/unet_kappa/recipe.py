@@ -88,12 +88,14 @@ RECIPE = Recipe(
     golden=golden_arrays,
     seed=SEED,
     limits="Pixels of 0.293 arcmin (5 degrees / 1024), within 3%. Trained on dark-matter light-cones in flat LambdaCDM "
-    "universes of 0.2 < Omega_m < 0.4 and 0.65 < S_8 < 0.95 with one source distribution of mean redshift 1.5, without "
-    "baryons, as COSMOS (HST), LSST Y10 and HSC would see them at half to twice their depth; other source redshifts "
-    "change the amplitude and shape of the convergence. The scatter is that of each pixel alone and taken as Gaussian: "
-    "for anything but single pixels take samples of `posterior`. The mean of a map is not measured by shear. How much "
-    "better than the Wiener filter the network is depends on how far from Gaussian the sky is: on two convergence maps "
-    "by others, RAMSES and Columbia, by 5.6% and 7.4% in RMSE and 0.065 and 0.045 in r with noise of 0.145 per pixel.",
+    "universes of 0.2 < Omega_m < 0.4 and 0.65 < S_8 < 0.95 with one source distribution of mean redshift 1.5, "
+    "without baryons, as COSMOS (HST), LSST Y10 and HSC would see them at half to twice their depth; noise below "
+    "0.065 per pixel and shear component, averaged over 16 x 16 pixels, is refused. Other source redshifts change"
+    " the amplitude and shape of the convergence. The scatter is that of each pixel alone and taken as Gaussian: "
+    "for anything but single pixels take samples of `posterior`. The mean of a map is not measured by shear. How "
+    "much better than the Wiener filter the network is depends on how far from Gaussian the sky is: on two "
+    "convergence maps by others, RAMSES and Columbia, by 5.6% and 7.4% in RMSE and 0.065 and 0.045 in r with "
+    "noise of 0.145 per pixel.",
     licence="MIT",
     citation="Jeffrey et al. 2020 (arXiv:1908.00543) for DeepMass, Jeffrey & Wandelt 2020 (arXiv:2011.05991) for "
     "moment networks.",

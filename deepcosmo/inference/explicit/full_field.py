@@ -8,6 +8,8 @@ The likelihood of maps is known once their noise-free field is, so that the fiel
 Boruah et al. 2022 (arXiv:2204.13216), Zeghal et al. 2024 (arXiv:2409.17975).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import json
 from pathlib import Path
@@ -16,11 +18,14 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 import tqdm
+from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
+from deepcosmo._types import PathLike, Seed
 from deepcosmo.inference.explicit.split_hmc import SplitHMC
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.physics import fields
+from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["Chains", "FullField"]
 
@@ -45,11 +50,11 @@ class Chains:
     step_size: float
 
     @property
-    def r_hat(self):
+    def r_hat(self) -> np.ndarray:
         return tfp.mcmc.potential_scale_reduction(self.theta).numpy()
 
     @property
-    def ess(self):
+    def ess(self) -> np.ndarray:
         return tfp.mcmc.effective_sample_size(self.theta, cross_chain_dims=1).numpy()
 
 
@@ -68,7 +73,14 @@ class FullField:
         start: parameters (n,) at which chains start; by default the fiducial ones.
     """
 
-    def __init__(self, survey, maps, *, prior=None, start=None):
+    def __init__(
+        self,
+        survey: LensingSurvey,
+        maps: ArrayLike,
+        *,
+        prior: tfp.distributions.Distribution | None = None,
+        start: ArrayLike | None = None,
+    ) -> None:
         maps = np.asarray(maps, "float32")
         if maps.shape != survey.shape:
             raise ValueError(f"maps must have the shape {survey.shape} of one observation; got {maps.shape}")
@@ -88,7 +100,7 @@ class FullField:
         self._reach = z.mean(0) - 12 * self.scale, z.mean(0) + 12 * self.scale
         self._trajectory = tf.function(self._trajectory, autograph=False, jit_compile=True)
 
-    def white(self, field, u):
+    def white(self, field: fields.LognormalField, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The white noise of coordinates u (..., bins, rows, columns), for the `LognormalField` of some parameters.
 
         Returns:
@@ -107,7 +119,7 @@ class FullField:
         change = -tf.reduce_sum(self._quadrant * tf.cast(logarithms, tf.float64), [-2, -1])
         return white, tf.cast(change, u.dtype)
 
-    def log_prob(self, z, u):
+    def log_prob(self, z: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
         """ln p(theta(z), white noise of u, maps) (chains,) up to a constant, as a density of unconstrained parameters z
         (chains, n) and coordinates u of the field (chains, bins, rows, columns)."""
         inside = tf.clip_by_value(tf.where(tf.math.is_nan(z), 0.0, z), *self._reach)
@@ -126,7 +138,17 @@ class FullField:
         (v, u), results = kernel.one_step([v, u], kernel.bootstrap_results([v, u]), seed=seed)
         return v, u, tf.exp(tf.minimum(results.log_accept_ratio, 0.0))
 
-    def sample(self, draws, *, chains=2, warmup=200, scale=None, seed=0, checkpoint=None, progress=True):
+    def sample(
+        self,
+        draws: int,
+        *,
+        chains: int = 2,
+        warmup: int = 200,
+        scale: ArrayLike | None = None,
+        seed: Seed = 0,
+        checkpoint: PathLike | None = None,
+        progress: bool = True,
+    ) -> Chains:
         """Runs chains.
 
         Args:

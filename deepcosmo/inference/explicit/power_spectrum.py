@@ -8,10 +8,13 @@ import numpy as np
 import scipy.special
 import scipy.stats
 import tensorflow as tf
+import tensorflow_probability as tfp
 import tqdm
 
+from deepcosmo._types import TensorLike
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.physics import fields
+from deepcosmo.physics.lensing_survey import LensingSurvey
 
 __all__ = ["PowerSpectrum"]
 
@@ -36,7 +39,16 @@ class PowerSpectrum:
         progress: whether to show progress bars.
     """
 
-    def __init__(self, survey, *, prior=None, bands=12, simulations=2048, seed=0, progress=True):
+    def __init__(
+        self,
+        survey: LensingSurvey,
+        *,
+        prior: tfp.distributions.Distribution | None = None,
+        bands: int = 12,
+        simulations: int = 2048,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> None:
         lowest = 2 * np.pi / np.radians(survey.width)
         edges = np.geomspace(1.5 * lowest, survey.pixels / 2 * lowest, bands + 1)
         modes = fields.multipoles(survey.shape[:2], survey.pixel_scale)
@@ -57,7 +69,7 @@ class PowerSpectrum:
         self.count, self.covariance = len(seen), np.cov(seen.T)
         self._inverse = np.linalg.inv(self.covariance)
 
-    def measure(self, maps):
+    def measure(self, maps: TensorLike) -> tf.Tensor:
         """Spectra in bands of maps (..., rows, columns, bins): (..., pairs * bands), steradian."""
         maps = tf.einsum("...yxb->...byx", maps)
         _, spectra = fields.measured_power(maps, pixel_scale=self.survey.pixel_scale, edges=self.edges)
@@ -67,7 +79,7 @@ class PowerSpectrum:
         spectra = tf.stack([spectra[..., i, j, :] for i, j in zip(*self._lower, strict=True)], -2)
         return tf.reshape(spectra, tf.concat([tf.shape(spectra)[:-2], [spectra.shape[-2] * spectra.shape[-1]]], 0))
 
-    def expected(self, theta):
+    def expected(self, theta: np.ndarray) -> np.ndarray:
         """What `measure` gives on average for parameters (n, dim): signal and noise, (n, pairs * bands)."""
         parts = [self._expected(tf.constant(theta[i : i + 32], tf.float64)) for i in range(0, len(theta), 32)]
         return np.concatenate(parts)
@@ -77,7 +89,7 @@ class PowerSpectrum:
         spectra = tf.linalg.matmul(self.survey.power(theta, self.survey.multipoles()), self._matrix)
         return self._flat(spectra + noise * tf.eye(self.survey.bins, dtype=spectra.dtype)[..., None])
 
-    def log_likelihood(self, theta, data):
+    def log_likelihood(self, theta: np.ndarray, data: np.ndarray) -> np.ndarray:
         """ln p(data | theta) (n,) up to a constant, of parameters (n, dim) and spectra (pairs * bands,)."""
         left = self.expected(theta) - data
         chi2 = np.einsum("ni,ij,nj->n", left, self._inverse, left)
@@ -88,7 +100,7 @@ class PowerSpectrum:
         prior = self.support.log_prior(z) + self.support.log_slope(z)
         return np.asarray(prior, float) + self.log_likelihood(self.support.parameters(z).numpy(), data)
 
-    def sample(self, n, maps, *, seed):
+    def sample(self, n: int, maps: TensorLike, *, seed: int) -> np.ndarray:
         """Draws (n, dim) of the posterior given maps (rows, columns, bins).
 
         Raises:

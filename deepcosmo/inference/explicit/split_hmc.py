@@ -1,10 +1,15 @@
 """Hamiltonian Monte Carlo for densities that are nearly standard normal."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
+
+from deepcosmo._types import Seed, TensorLike
 
 __all__ = ["SplitHMC"]
 
@@ -30,11 +35,11 @@ class SplitHMC(tfp.mcmc.TransitionKernel):
         steps: per transition.
     """
 
-    def __init__(self, log_prob, step_size, steps):
+    def __init__(self, log_prob: Callable[..., tf.Tensor], step_size: TensorLike, steps: TensorLike) -> None:
         self._log_prob, self._angle, self._steps = log_prob, step_size, steps
 
     @property
-    def is_calibrated(self):
+    def is_calibrated(self) -> bool:
         return True
 
     def _excess(self, state):
@@ -43,11 +48,13 @@ class SplitHMC(tfp.mcmc.TransitionKernel):
 
         return tfp.math.value_and_gradient(excess, state)
 
-    def bootstrap_results(self, state):
+    def bootstrap_results(self, state: Sequence[tf.Tensor]) -> SplitHMCResults:
         excess, gradients = self._excess(state)
         return SplitHMCResults(excess, gradients, tf.zeros_like(excess))
 
-    def one_step(self, current_state, previous_kernel_results, seed=None):
+    def one_step(
+        self, current_state: Sequence[tf.Tensor], previous_kernel_results: SplitHMCResults, seed: Seed | None = None
+    ) -> tuple[list[tf.Tensor], SplitHMCResults]:
         *seeds, to_accept = tf.unstack(tf.random.split(tfp.random.sanitize_seed(seed), len(current_state) + 1))
         momentum = [tf.random.stateless_normal(tf.shape(part), s, dtype=part.dtype)
                     for part, s in zip(current_state, seeds, strict=True)]  # fmt: skip

@@ -1,12 +1,15 @@
 """The dark matter of a field, from the catalogue of its galaxies to maps on the sky."""
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.ndimage
+from numpy.typing import ArrayLike
 
 from deepcosmo import skymaps
 from deepcosmo._quantities import in_unit, masked
+from deepcosmo._types import Number, PathLike
 from deepcosmo.inference.mass_mapping.methods import MassMap, mass_map
 from deepcosmo.physics.catalog import PIXEL_SCALE, ShearMap, SkyGrid, catalog_to_map, complete, impossible
 
@@ -29,12 +32,14 @@ class FieldMap(NamedTuple):
     method: str
 
     @property
-    def signal_to_noise(self):
+    def signal_to_noise(self) -> np.ndarray | None:
         """Mean over standard deviation (rows, columns), 0 where both are 0; None for methods without."""
         mean, std = self.result.mean, self.result.std
-        return None if std is None else np.divide(mean, std, out=np.zeros_like(mean), where=(mean != 0) | (std != 0))
+        if mean is None or std is None:
+            return None
+        return np.divide(mean, std, out=np.zeros_like(mean), where=(mean != 0) | (std != 0))
 
-    def pictured(self):
+    def pictured(self) -> dict[str, np.ndarray]:
         """Maps to look at, title -> (rows, columns), NaN where nothing was observed but in samples."""
         mean, std, samples, most_probable = self.result
         seen = {"mean": mean, "standard deviation": std, "signal to noise": self.signal_to_noise,
@@ -43,7 +48,7 @@ class FieldMap(NamedTuple):
         samples = [] if samples is None else samples[:8]
         return seen | {f"sample {i + 1}": sample for i, sample in enumerate(samples)}
 
-    def write(self, path, header=None):
+    def write(self, path: PathLike, header: dict[str, Any] | None = None) -> None:
         """Writes what there is of MEAN, STD, SNR, MAP and SAMPLES, and MASK, as FITS images with their WCS."""
         maps = {"mean": self.result.mean, "std": self.result.std, "snr": self.signal_to_noise, "map": self.result.map,
                 "samples": self.result.samples, "mask": self.data.mask}
@@ -52,7 +57,15 @@ class FieldMap(NamedTuple):
         skymaps.write_maps(path, maps, self.grid.wcs, header=cards | (header or {}))
 
 
-def map_field(catalog, *, method="posterior", pixel_scale=PIXEL_SCALE, grid=None, signs=(1, 1), **options):
+def map_field(
+    catalog: Mapping[str, ArrayLike | None],
+    *,
+    method: str = "posterior",
+    pixel_scale: Number = PIXEL_SCALE,
+    grid: SkyGrid | None = None,
+    signs: Sequence[int] = (1, 1),
+    **options: Any,
+) -> FieldMap:
     """Maps the convergence of a field.
 
     Args:
@@ -95,7 +108,16 @@ class Coincidence(NamedTuple):
     size: int
 
 
-def coincidence(kappa, field, ra, dec, *, sets=1000, seed=0, radius=0.5):
+def coincidence(
+    kappa: ArrayLike,
+    field: FieldMap,
+    ra: ArrayLike,
+    dec: ArrayLike,
+    *,
+    sets: int = 1000,
+    seed: int = 0,
+    radius: Number = 0.5,
+) -> Coincidence:
     """How much convergence lies at positions, such as those of X-ray clusters, against sets of random positions.
 
     Args:

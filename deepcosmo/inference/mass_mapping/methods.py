@@ -1,13 +1,17 @@
 """Convergence maps from noisy shear maps: one call for every method, one type of result."""
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import numbers
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import in_unit, masked
+from deepcosmo._types import Number, Progress, Seed
 from deepcosmo.physics.catalog import impossible
 
 __all__ = ["METHODS", "MassMap", "mass_map"]
@@ -41,12 +45,23 @@ class MassMap(NamedTuple):
     map: np.ndarray | None = None
 
     @property
-    def best(self):
+    def best(self) -> np.ndarray | None:
         """The mean, of methods that have one, else the most probable map."""
         return self.map if self.mean is None else self.mean
 
 
-def mass_map(shear, noise_std, mask=None, *, pixel_scale, method, num_samples=16, seed=0, progress=None, **options):
+def mass_map(
+    shear: ArrayLike,
+    noise_std: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    pixel_scale: Number,
+    method: str,
+    num_samples: int = 16,
+    seed: Seed = 0,
+    progress: Progress | None = None,
+    **options: Any,
+) -> MassMap:
     """Convergence of a shear map, on a flat sky whose axes are those of `deepcosmo.physics.lensing`.
 
     gamma1 = (l1^2 - l2^2) / l^2 kappa and gamma2 = 2 l1 l2 / l^2 kappa, of each Fourier mode with l1 along columns (RA

@@ -72,6 +72,7 @@ def log_mean(values):
 def mixed(members, seed):
     """Draws (..., dim) of the mean of densities, from functions that draw of each, given a seed int32[2]."""
     seeds = tf.random.split(stateless_seed(seed), len(members) + 1)
-    draws = tf.stack([draw(own) for draw, own in zip(members, tf.unstack(seeds[1:]), strict=True)])
+    draws = [tf.convert_to_tensor(draw(own)) for draw, own in zip(members, tf.unstack(seeds[1:]), strict=True)]
+    draws = tf.stack(draws)  # of lists of NumPy arrays without rows, this forgets axes
     chosen = tf.random.stateless_uniform(tf.shape(draws)[1:-1], seeds[0], maxval=len(members), dtype=tf.int32)
     return tf.reduce_sum(draws * tf.one_hot(chosen, len(members), axis=0, dtype=draws.dtype)[..., None], 0)
