@@ -176,7 +176,8 @@ def offsets(data: np.ndarray) -> np.ndarray:
     too coarse, zero elsewhere. NaN does not count."""
     data = np.asarray(data, "float64")
     data = np.where(np.isfinite(data), data, np.nan)
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of columns that are all NaN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns that are all NaN
         low, middle, high = np.nanquantile(data, [0.16, 0.5, 0.84], axis=0)
     step = np.spacing(np.abs(middle).astype("float32"))
     return np.where(step > COARSEST * (high - low) / 2, middle, 0.0)

@@ -53,7 +53,7 @@ def refuse(bad: tf.Tensor, what: str) -> None:
 
 def warn(message: str) -> None:
     """Warns at the line of the user's that called this package."""
-    frame, level = sys._getframe(1), 1
+    frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("deepcosmo", "contextlib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)

@@ -32,7 +32,8 @@ def extreme(data: np.ndarray) -> np.ndarray:
     """Which of `data` (n, ...) lie far out (n,): by a column of vectors, or by the mean size of an array's channel."""
     data = np.asarray(data)
     if data.ndim > 2:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of channels that are all NaN
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of channels that are all NaN
             data = np.nanmean(np.abs(data), tuple(range(1, data.ndim - 1)), dtype="float64")
     return far_out(data).any(1)  # type: ignore[return-value]
 
@@ -46,7 +47,8 @@ def moved_in(data: np.ndarray, out: np.ndarray) -> np.ndarray:
 def _bulk(data):
     rows = data[:: -(-len(data) // _ROWS)]
     rows = np.where(np.isfinite(rows), rows, np.nan)
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of columns that are all NaN
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns that are all NaN
         # no value between two, as one of the two may be far out
         return [np.nanquantile(rows, q, axis=0, method=method)
                 for q, method in ((_TAILS, "higher"), (1 - _TAILS, "lower"))]  # fmt: skip

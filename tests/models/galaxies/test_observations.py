@@ -49,7 +49,7 @@ def test_centroid_of_a_gaussian_is_its_centre_also_in_noise(size, row, column):
 def test_psfs_that_are_off_centre_are_warned_of_by_how_much(model):
     with pytest.warns(UserWarning, match=r"1 of 3 PSFs .* off by \+2.00 rows and -1.00 columns") as seen:
         model.posterior(IMAGE, np.stack([CENTRED, gaussian(PSF, PSF // 2 + 2, PSF // 2 - 1), CENTRED]), 0.01)
-    assert seen[-1].filename == __file__
+    assert [w.filename for w in seen if "off by" in str(w.message)] == [__file__]
     between = gaussian(PSF, PSF // 2 - 0.5, PSF // 2 - 0.5)  # as GalSim draws on an even number of pixels
     for call in (lambda: model.decode(np.zeros((1, LATENT)), between), lambda: model.sample(1, seed=1, psf=between)):
         with pytest.warns(UserWarning, match="off by -0.50 rows and -0.50 columns"):
