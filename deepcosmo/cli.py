@@ -141,8 +141,13 @@ def _parser():
     )
     sub.add_argument("-n", "--number", type=_positive, default=64, help="how many (default: 64)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same draws (default: 0)")
-    sub.add_argument("-o", "--output", type=Path, default=Path("samples"),
-                     help="folder (default: samples), or a file to write, such as galaxies.fits")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("samples"),
+        help="folder (default: samples), or a file to write, such as galaxies.fits",
+    )
 
     sub = command(
         _map,
@@ -151,14 +156,33 @@ def _parser():
     )
     sub.epilog = CATALOGUES
     sub.add_argument("--catalog", type=Path, required=True, help="table of galaxies, or a folder of columns; see below")
-    sub.add_argument("-o", "--out", type=Path, default=Path("kappa"),
-                     help="files to write, with or without the suffix of one of them (default: kappa)")
-    sub.add_argument("--column", action="append", default=[], metavar="NAME=COLUMN", type=_assignment,
-                     help="column of ra, dec, e1, e2 or weight, if it has another name; may be repeated")
-    sub.add_argument("--signs", nargs=2, type=int, default=(1, 1), choices=(1, -1), metavar=("E1", "E2"),
-                     help="factors of e1 and e2: 1 -1 if x runs to the west, as in images with north up (1 1)")
-    sub.add_argument("--method", default="posterior",
-                     help="posterior (default), unet, wiener, sparse, tv or kaiser_squires")
+    sub.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path("kappa"),
+        help="files to write, with or without the suffix of one of them (default: kappa)",
+    )
+    sub.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        type=_assignment,
+        help="column of ra, dec, e1, e2 or weight, if it has another name; may be repeated",
+    )
+    sub.add_argument(
+        "--signs",
+        nargs=2,
+        type=int,
+        default=(1, 1),
+        choices=(1, -1),
+        metavar=("E1", "E2"),
+        help="factors of e1 and e2: 1 -1 if x runs to the west, as in images with north up (1 1)",
+    )
+    sub.add_argument(
+        "--method", default="posterior", help="posterior (default), unet, wiener, sparse, tv or kaiser_squires"
+    )
     sub.add_argument("-n", "--samples", type=_positive, default=8, help="samples of the posterior (default: 8)")
     sub.add_argument("--seed", type=int, default=0, help="same seed, same samples (default: 0)")
     sub.add_argument("--pixel-scale", type=float, help="arcmin (default: 0.293)")
@@ -178,8 +202,7 @@ def _parser():
         help="one_device (default); mirrored: all GPUs here; multi_worker: the machines in TF_CONFIG; tpu",
     )
     sub.add_argument(
-        "--dataset",
-        help="train on another data set that the recipe knows: cosmos_stamps/simulated needs no download",
+        "--dataset", help="train on another data set that the recipe knows: cosmos_stamps/simulated needs no download"
     )
     sub.add_argument("--resume", action="store_true", help="go on with an interrupted training in OUTPUT")
     sub.add_argument("-o", "--output", type=Path, default=Path("runs"), help="folder (default: runs)")
@@ -237,10 +260,13 @@ def _info(arguments):
     _print_columns([(field, str(getattr(entry, field))) for field in fields])
     print(f"\nLimits: {entry.limits}\n")
     header = ("METRIC", "VALUE", "SPLIT", "SIZE", "REFERENCE")
-    _print_columns([header] + [
-        (m["name"], quantity(m["value"], m["error"]), m["split"], str(m["size"]), m["reference"] or "")
-        for m in entry.metrics
-    ])  # fmt: skip
+    _print_columns(
+        [header]
+        + [
+            (m["name"], quantity(m["value"], m["error"]), m["split"], str(m["size"]), m["reference"] or "")
+            for m in entry.metrics
+        ]
+    )
 
 
 def _sample(arguments):
@@ -257,9 +283,10 @@ def _sample(arguments):
     later = np.random.SeedSequence(arguments.seed % 2**63).generate_state(len(counts) - 1) >> 1
     batches = [
         model.draw(count, seed=seed)
-        for count, seed in tqdm(list(zip(counts, [arguments.seed, *map(int, later)], strict=True)), "drawing",
-                                disable=len(counts) == 1)
-    ]  # fmt: skip
+        for count, seed in tqdm(
+            list(zip(counts, [arguments.seed, *map(int, later)], strict=True)), "drawing", disable=len(counts) == 1
+        )
+    ]
     drawn = {name: np.concatenate([np.asarray(batch[name]) for batch in batches]) for name in batches[0]}
     if bad := [name for name, values in drawn.items() if not np.isfinite(values).all()]:
         raise FloatingPointError(f"{entry.name} drew values that are not finite, of {', '.join(bad)}")
@@ -342,17 +369,25 @@ def _map(arguments):
     catalog = skymaps.read_catalog(arguments.catalog, columns=dict(arguments.column))
     points = skymaps.read_positions(arguments.points) if arguments.points else None
     print(f"{len(catalog['ra'])} galaxies, method {arguments.method} ...", flush=True)
-    mapped = field.map_field(catalog, method=arguments.method, pixel_scale=pixel_scale, signs=arguments.signs,
-                             num_samples=arguments.samples, seed=arguments.seed,
-                             progress=functools.partial(tqdm, desc="sampling"))
+    mapped = field.map_field(
+        catalog,
+        method=arguments.method,
+        pixel_scale=pixel_scale,
+        signs=arguments.signs,
+        num_samples=arguments.samples,
+        seed=arguments.seed,
+        progress=functools.partial(tqdm, desc="sampling"),
+    )
     fits.parent.mkdir(parents=True, exist_ok=True)
     mapped.write(fits, header={"SEED": arguments.seed, "CREATOR": f"deepcosmo {deepcosmo.__version__}"})
     plots.sky_maps(mapped.pictured(), picture, wcs=mapped.grid.wcs, points=points)
     print(f"  picture  {picture}\n  FITS     {fits}")
     if points is not None:
         found = field.coincidence(mapped.result.best, mapped, *points.T)
-        print(f"mean convergence at {found.size} positions {found.mean:.4f}; at random ones {found.random_mean:.4f} +- "
-              f"{found.random_std:.4f}, as large in {found.fraction:.1%} of 1000 sets")
+        print(
+            f"mean convergence at {found.size} positions {found.mean:.4f}; at random ones {found.random_mean:.4f} +- "
+            f"{found.random_std:.4f}, as large in {found.fraction:.1%} of 1000 sets"
+        )
 
 
 def _train(arguments):

@@ -106,9 +106,7 @@ def _edges(values, bins):
     return np.linspace(low - margin, high + margin, bins + 1)
 
 
-def pairs(
-    columns: Columns, path: PathLike, *, units: Mapping[str, Any] | None = None, bins: int = 40
-) -> None:
+def pairs(columns: Columns, path: PathLike, *, units: Mapping[str, Any] | None = None, bins: int = 40) -> None:
     """Writes a pair plot of a catalogue: histograms on the diagonal, densities below it.
 
     Args:
@@ -174,12 +172,24 @@ def sky_maps(
         top = float(np.nanquantile(np.abs(values), 0.995)) or 1.0
         positive = np.nanmin(values) >= 0
         low, high = limits.get(title, (0.0 if positive else -top, top))
-        picture = axes.imshow(values, origin="lower", cmap="viridis" if low >= 0 else "RdBu_r", vmin=low, vmax=high,
-                              interpolation="nearest")
+        picture = axes.imshow(
+            values,
+            origin="lower",
+            cmap="viridis" if low >= 0 else "RdBu_r",
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+        )
         axes.set_title(title, fontsize=9)
         if points is not None:
-            axes.scatter(*np.transpose(points), transform=axes.get_transform("world"), s=25, facecolors="none",
-                         edgecolors="k", linewidths=0.7)
+            axes.scatter(
+                *np.transpose(points),
+                transform=axes.get_transform("world"),
+                s=25,
+                facecolors="none",
+                edgecolors="k",
+                linewidths=0.7,
+            )
             axes.set(xlim=(-0.5, values.shape[1] - 0.5), ylim=(-0.5, values.shape[0] - 0.5))
         if wcs is None:
             axes.set_xticks([])
@@ -222,15 +232,32 @@ def corner(
     marked = "C3" if alone else "k"
     single = together.shape[1] == 1  # the package cannot mark the truth of a single column
     for i, draws in enumerate(named.values()):
-        corner.corner(draws, fig=figure, range=ranges, truths=None if single else truth, labels=labels,
-                      levels=(0.68, 0.95), smooth=1.0, color=f"C{i}", truth_color=marked, plot_datapoints=False,
-                      plot_density=alone, fill_contours=alone, no_fill_contours=not alone,
-                      hist_kwargs={"density": True})  # fmt: skip
+        corner.corner(
+            draws,
+            fig=figure,
+            range=ranges,
+            truths=None if single else truth,
+            labels=labels,
+            levels=(0.68, 0.95),
+            smooth=1.0,
+            color=f"C{i}",
+            truth_color=marked,
+            plot_datapoints=False,
+            plot_density=alone,
+            fill_contours=alone,
+            no_fill_contours=not alone,
+            hist_kwargs={"density": True},
+        )
     if single and truth is not None:
         figure.axes[0].axvline(truth[0], color=marked)
     if not alone:
-        figure.legend([figure.axes[0].plot([], [], color=f"C{i}")[0] for i in range(len(named))], list(named),
-                      loc="upper right", fontsize=12, frameon=False)  # fmt: skip
+        figure.legend(
+            [figure.axes[0].plot([], [], color=f"C{i}")[0] for i in range(len(named))],
+            list(named),
+            loc="upper right",
+            fontsize=12,
+            frameon=False,
+        )
     if path is not None:
         figure.savefig(path, dpi=120)
     return figure

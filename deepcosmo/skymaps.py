@@ -213,8 +213,10 @@ def _text_table(content, score):
     cells = _cells(rows, delimiter)
     if wrong := [row for row, cell in zip(rows, cells, strict=True) if len(cell) != len(named)]:
         if delimiter or not all("\t" in row for row in rows):
-            raise ValueError(f"it names {len(named)} columns, but has {len(wrong)} lines with another number of them, "
-                             f"such as {wrong[0]!r}")  # fmt: skip
+            raise ValueError(
+                f"it names {len(named)} columns, but has {len(wrong)} lines with another number of them, "
+                f"such as {wrong[0]!r}"
+            )
         cells = _cells(rows, "\t")  # names between blanks over cells that may hold some
     columns = list(zip(*cells, strict=False)) if rows else [()] * len(named)
     return named[: len(columns)], columns.__getitem__

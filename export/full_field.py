@@ -38,8 +38,13 @@ def main():
     parser.add_argument("--draws", type=int, default=1000, help="of each chain (default: 1000)")
     parser.add_argument("--chains", type=int, default=2, help="side by side (default: 2)")
     parser.add_argument("--warmup", type=int, default=160, help="trajectories before these (default: 160)")
-    parser.add_argument("--effective", type=int, default=0, help="effective sample size of a parameter below which "
-                        f"chains become twice as long, at most {LONGER[-1]} times as long (default: 0)")  # fmt: skip
+    parser.add_argument(
+        "--effective",
+        type=int,
+        default=0,
+        help="effective sample size of a parameter below which "
+        f"chains become twice as long, at most {LONGER[-1]} times as long (default: 0)",
+    )
     arguments = parser.parse_args()
     survey, true = cases()[arguments.name]
     found = {"theta": [], "r_hat": [], "ess": []}
@@ -48,9 +53,13 @@ def main():
         sampler = FullField(survey, maps, start=true[i])
         for longer in LONGER:
             chains = sampler.sample(
-                longer * arguments.draws, chains=arguments.chains, warmup=warmup, scale=scale, seed=i,
+                longer * arguments.draws,
+                chains=arguments.chains,
+                warmup=warmup,
+                scale=scale,
+                seed=i,
                 checkpoint=Path("runs") / f"full_field_{arguments.name}_{i}.npz",
-            )  # fmt: skip
+            )
             if chains.ess.min() >= arguments.effective:
                 break
         draws = chains.theta.reshape(-1, len(survey.parameters))
@@ -58,8 +67,11 @@ def main():
             warmup, scale = warmup // 4, np.cov(sampler.bijector.inverse(draws).numpy().T)
         print(f"map {i}: {len(draws)} draws, acceptance {chains.acceptance:.2f}, steps of {chains.step_size:.3f}")
         for j, name in enumerate(survey.parameters):
-            print(f"  {name:8} {draws[:, j].mean():8.4f} +- {draws[:, j].std():.4f}, true {true[i, j]:.4f}, R-hat "
-                  f"{chains.r_hat[j]:.3f}, effective sample size {chains.ess[j]:.0f}", flush=True)  # fmt: skip
+            print(
+                f"  {name:8} {draws[:, j].mean():8.4f} +- {draws[:, j].std():.4f}, true {true[i, j]:.4f}, R-hat "
+                f"{chains.r_hat[j]:.3f}, effective sample size {chains.ess[j]:.0f}",
+                flush=True,
+            )
         apart = -(-arguments.draws * arguments.chains // KEPT) * longer
         found["theta"].append(chains.theta[::apart].reshape(-1, len(survey.parameters)))
         found["r_hat"].append(chains.r_hat)

@@ -23,8 +23,14 @@ TESTED = {  # what the compressor sees of the test maps, by a recipe's own funct
     "npe_lensing_lsst_y10": lambda recipe, pilot: recipe.seen_by(pilot, recipe.PRIOR, "test", "test_second"),
     "mdn_lensing_small": lambda recipe, pilot: recipe.seen_by(pilot, "test"),
 }
-SYMBOLS = {"omega_c": r"$\Omega_c$", "omega_b": r"$\Omega_b$", "sigma_8": r"$\sigma_8$", "h_0": "$h$", "n_s": "$n_s$",
-           "w_0": "$w_0$"}  # fmt: skip
+SYMBOLS = {
+    "omega_c": r"$\Omega_c$",
+    "omega_b": r"$\Omega_b$",
+    "sigma_8": r"$\sigma_8$",
+    "h_0": "$h$",
+    "n_s": "$n_s$",
+    "w_0": "$w_0$",
+}
 SEED = 1
 
 

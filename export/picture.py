@@ -21,8 +21,9 @@ def main(name, columns=10, seed=1):
     real = as_arrays(tfds.load("cosmos_stamps/real", split="train+validation+test"))
     conditions = {key: real["attrs"][key] for key in model.conditions}
     low, high = model.condition_range.numpy()
-    inside = np.all([(conditions[k] >= a) & (conditions[k] <= b)
-                     for k, a, b in zip(conditions, low, high, strict=True)], axis=0)
+    inside = np.all(
+        [(conditions[k] >= a) & (conditions[k] <= b) for k, a, b in zip(conditions, low, high, strict=True)], axis=0
+    )
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(inside))[: 2 * columns]
     conditions = {key: value[chosen] for key, value in conditions.items()}
     psf, noise_std = real["psf"][chosen], real["noise_std"][chosen]

@@ -1,6 +1,6 @@
 """Serves a download tree on this machine, to try it out; on the web, any static server will do.
 
-    python export/serve.py OUT [--port 8000]
+python export/serve.py OUT [--port 8000]
 """
 
 import argparse

@@ -33,9 +33,13 @@ class Process:
         command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "--rootdir", config.rootpath]
         environment = os.environ | {PIPE: str(other.fileno())}
         self._popen = subprocess.Popen(
-            [*command, Path(__file__)], cwd=config.rootpath, env=environment, pass_fds=[other.fileno()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*command, Path(__file__)],
+            cwd=config.rootpath,
+            env=environment,
+            pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
         other.close()
 
     def run(self, item, following):

@@ -35,9 +35,7 @@ RECIPE = Recipe(
     summary="A small model that tests the zoo.",
     dataset="none/small:1.0.0",
     model=SmallModel,
-    stages=(
-        Stage(name="only", data=data, optimizer=lambda n: keras.optimizers.Adam(), epochs=2, batch_size=16),
-    ),
+    stages=(Stage(name="only", data=data, optimizer=lambda n: keras.optimizers.Adam(), epochs=2, batch_size=16),),
     evaluate=evaluate,
     golden=golden_arrays,
     seed=1,

@@ -29,9 +29,7 @@ def failure(capsys, *arguments):
     return lines[0]
 
 
-@pytest.mark.parametrize(
-    "script", ["import deepcosmo", "from deepcosmo import cli; cli._parser().format_help()"]
-)
+@pytest.mark.parametrize("script", ["import deepcosmo", "from deepcosmo import cli; cli._parser().format_help()"])
 def test_starts_without_tensorflow(script):
     done = python("-c", f"{script}; import sys; assert not {HEAVY!r} & set(sys.modules)")
     assert done.returncode == 0, done.stderr
@@ -53,8 +51,7 @@ def test_help_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    ["", "lst", "sample", "sample x -n 0", "sample x -n 1.5", "sample x --seed a", "train x --strategy y"],
+    "arguments", ["", "lst", "sample", "sample x -n 0", "sample x -n 1.5", "sample x --seed a", "train x --strategy y"]
 )
 def test_wrong_usage_is_one_line(arguments, capsys):
     with pytest.raises(SystemExit) as end:
@@ -156,13 +153,29 @@ def test_draws_that_are_not_finite_are_not_written(chosen, capsys, monkeypatch, 
     assert not (tmp_path / "samples").exists()
 
 
-@pytest.mark.parametrize("command", [
-    "export small_cosmos file/x", "export small_cosmos file/x/y", "sample small_cosmos -o file",
-    "sample small_cosmos -o file/x.fits", "train RECIPE -o file", "train RECIPE -o file/x",
-    "map --catalog file --out file/x", "map --catalog file", "map --catalog file/x", "map --catalog nowhere",
-    "map --catalog file --out folder", "map --catalog file --out .", "train file", "train file/recipe.py",
-    "info file/x", "evaluate file", "download file/x", "renew file/x",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    [
+        "export small_cosmos file/x",
+        "export small_cosmos file/x/y",
+        "sample small_cosmos -o file",
+        "sample small_cosmos -o file/x.fits",
+        "train RECIPE -o file",
+        "train RECIPE -o file/x",
+        "map --catalog file --out file/x",
+        "map --catalog file",
+        "map --catalog file/x",
+        "map --catalog nowhere",
+        "map --catalog file --out folder",
+        "map --catalog file --out .",
+        "train file",
+        "train file/recipe.py",
+        "info file/x",
+        "evaluate file",
+        "download file/x",
+        "renew file/x",
+    ],
+)
 def test_paths_in_the_way_are_named_in_one_line(chosen, capsys, tmp_path, command):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder.fits").mkdir()
@@ -178,10 +191,18 @@ def test_terminals_that_are_not_utf_8(small_zoo, tmp_path):
     galaxies = rng.uniform([10, 0, -0.3, -0.3], [10.5, 0.5, 0.3, 0.3], (4000, 4))
     np.savetxt(tmp_path / "shear.csv", galaxies, delimiter=",", header="ra,dec,e1,e2")
     commands = [
-        "list", "info small_cosmos", "sample small_cosmos -n 300", "export small_cosmos saved", "info small_cosmo",
-        "map --catalog shear.csv --method kaiser_squires --pixel-scale 0.9", f"train {TESTS / 'small_recipe.py'}",
-        "evaluate small_cosmos", "download small_cosmos", "--help", "map --help",
-    ]  # fmt: skip
+        "list",
+        "info small_cosmos",
+        "sample small_cosmos -n 300",
+        "export small_cosmos saved",
+        "info small_cosmo",
+        "map --catalog shear.csv --method kaiser_squires --pixel-scale 0.9",
+        f"train {TESTS / 'small_recipe.py'}",
+        "evaluate small_cosmos",
+        "download small_cosmos",
+        "--help",
+        "map --help",
+    ]
     script = """if True:
         import sys, small_model
         from deepcosmo import cli
@@ -200,11 +221,14 @@ def test_terminals_that_are_not_utf_8(small_zoo, tmp_path):
     assert re.search(r"NLL \[nat\] +\d\.\d+ \+- 0\.", done.stdout) and done.stdout.isascii()
 
 
-@pytest.mark.parametrize(("encoding", "expected"), [
-    ("ascii", b"1.0 +- 0.1 ... Sersic ? \xc3\xa9\n"),
-    ("latin-1", b"1.0 \xb1 0.1 ... S\xe9rsic ? \xc3\xa9\n"),
-    ("utf-8", "1.0 ± 0.1 … Sérsic σ é\n".encode()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [
+        ("ascii", b"1.0 +- 0.1 ... Sersic ? \xc3\xa9\n"),
+        ("latin-1", b"1.0 \xb1 0.1 ... S\xe9rsic ? \xc3\xa9\n"),
+        ("utf-8", "1.0 ± 0.1 … Sérsic σ é\n".encode()),
+    ],
+)
 def test_characters_that_a_terminal_lacks(encoding, expected):
     """The last one is the name of a file whose bytes Python could not decode."""
     codecs.register_error("deepcosmo", cli._plain)

@@ -7,16 +7,19 @@ import pytest
 from deepcosmo._files import creatable, fits_and_picture
 
 
-@pytest.mark.parametrize(("path", "fits", "picture"), [
-    ("kap", "kap.fits", "kap.png"),
-    ("kap.fits", "kap.fits", "kap.png"),
-    ("kap.png", "kap.fits", "kap.png"),
-    ("kap.FITS", "kap.FITS", "kap.png"),
-    ("kap.fit", "kap.fit", "kap.png"),
-    ("new/kap.fits.gz", "new/kap.fits.gz", "new/kap.png"),
-    ("kap.PDF", "kap.fits", "kap.PDF"),
-    ("kap.v1.2", "kap.v1.2.fits", "kap.v1.2.png"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "fits", "picture"),
+    [
+        ("kap", "kap.fits", "kap.png"),
+        ("kap.fits", "kap.fits", "kap.png"),
+        ("kap.png", "kap.fits", "kap.png"),
+        ("kap.FITS", "kap.FITS", "kap.png"),
+        ("kap.fit", "kap.fit", "kap.png"),
+        ("new/kap.fits.gz", "new/kap.fits.gz", "new/kap.png"),
+        ("kap.PDF", "kap.fits", "kap.PDF"),
+        ("kap.v1.2", "kap.v1.2.fits", "kap.v1.2.png"),
+    ],
+)
 def test_names(tmp_path, path, fits, picture):
     assert fits_and_picture(tmp_path / path) == (tmp_path / fits, tmp_path / picture)
     folder = not any(path.lower().endswith(suffix) for suffix in (".fits", ".fit", ".gz", ".png", ".pdf"))

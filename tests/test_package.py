@@ -75,9 +75,13 @@ def test_wheel_works_without_the_checkout(wheel, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(home))
     listed = subprocess.run(
-        [home / "bin" / "deepcosmo", "list"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        [home / "bin" / "deepcosmo", "list"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
         env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-    )  # fmt: skip
+    )
     assert listed.returncode == 0 and "small_cosmos" in listed.stdout, listed.stderr
 
 

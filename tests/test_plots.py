@@ -29,10 +29,14 @@ def same(tmp_path, draw, *versions):
     assert np.std(pictures[0]) > 0.01
 
 
-@pytest.mark.parametrize("draw", [
-    plots.stamps, lambda images, path: plots.comparison({"one": images}, path),
-    lambda images, path: plots.sky_maps({"one": images[0], "two": images[1]}, path),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plots.stamps,
+        lambda images, path: plots.comparison({"one": images}, path),
+        lambda images, path: plots.sky_maps({"one": images[0], "two": images[1]}, path),
+    ],
+)
 def test_masked_pixels_stay_empty(tmp_path, draw):
     same(tmp_path, draw, masked(IMAGES, HIDDEN), np.where(HIDDEN, np.nan, IMAGES))
 
@@ -40,8 +44,12 @@ def test_masked_pixels_stay_empty(tmp_path, draw):
 def test_pairs(tmp_path):
     a, b, hidden = *RNG.normal(size=(2, 300)), np.arange(300) < 30
     whole = {"a": masked(a, hidden), "b": np.radians(b / 60) * u.rad}
-    same(tmp_path, lambda columns, path: plots.pairs(columns, path, units={"b": "arcmin"}),
-         whole, {"a": np.where(hidden, np.nan, a), "b": np.radians(b / 60) * u.rad})  # fmt: skip
+    same(
+        tmp_path,
+        lambda columns, path: plots.pairs(columns, path, units={"b": "arcmin"}),
+        whole,
+        {"a": np.where(hidden, np.nan, a), "b": np.radians(b / 60) * u.rad},
+    )
     same(tmp_path, plots.pairs, {"b": b * u.arcmin}, {"b": b * u.Unit("arcmin")})
     with pytest.raises(ValueError, match="b must have the unit s"):
         plots.pairs(whole, tmp_path / "no.png", units={"b": "s"})
@@ -51,8 +59,14 @@ def test_points(tmp_path):
     grid = SkyGrid(ra=10, dec=2, shape=(24, 24), pixel_scale=1)
     points = np.array([[10.0, 2.0], [9.9, 1.9], [10.1, 2.1]])
     hidden = np.array([[False, False], [False, False], [True, False]])
-    same(tmp_path, lambda points, path: plots.sky_maps({"one": IMAGES[0]}, path, wcs=grid.wcs, points=points),
-         points[:2], points[:2] * u.deg, np.radians(points[:2]) * u.rad, masked(points, hidden))  # fmt: skip
+    same(
+        tmp_path,
+        lambda points, path: plots.sky_maps({"one": IMAGES[0]}, path, wcs=grid.wcs, points=points),
+        points[:2],
+        points[:2] * u.deg,
+        np.radians(points[:2]) * u.rad,
+        masked(points, hidden),
+    )
 
 
 def test_corner(tmp_path):

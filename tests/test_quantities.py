@@ -26,10 +26,21 @@ def test_masked_values_become_nan(form):
     np.testing.assert_allclose(found[~MASK], VALUES[~MASK], rtol=1e-15)
 
 
-@pytest.mark.parametrize("values", [
-    VALUES, VALUES.astype(">f4"), [1, 2, 4], VALUES * u.deg, 3600 * VALUES * u.arcsec, np.radians(VALUES) * u.rad,
-    Column(VALUES, unit="DEGREES"), Column(np.radians(VALUES), unit="Radians"), Column(VALUES), np.ma.array(VALUES),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [
+        VALUES,
+        VALUES.astype(">f4"),
+        [1, 2, 4],
+        VALUES * u.deg,
+        3600 * VALUES * u.arcsec,
+        np.radians(VALUES) * u.rad,
+        Column(VALUES, unit="DEGREES"),
+        Column(np.radians(VALUES), unit="Radians"),
+        Column(VALUES),
+        np.ma.array(VALUES),
+    ],
+)
 def test_angles(values):
     np.testing.assert_allclose(in_unit(values, "deg", "angle"), VALUES, rtol=1e-15)
     assert not masked(values).any()
@@ -42,15 +53,18 @@ def test_scalars_and_pure_numbers():
     assert np.isnan(in_unit(np.ma.masked, "", "number"))
 
 
-@pytest.mark.parametrize(("values", "unit", "words"), [
-    (VALUES * u.s, "deg", "angle must have the unit deg, or one that converts to it; its unit is s"),
-    (VALUES * u.deg, "", "angle must have no unit; its unit is deg"),
-    (Column(VALUES, unit="furlongs"), "deg", "its unit is furlongs"),
-    (["1", "2"], "deg", "angle must hold numbers; it holds"),
-    ([1.0, None], "deg", "angle must hold numbers; it holds object"),
-    ([1 * u.deg, 2 * u.deg], "deg", "angle must hold numbers"),
-    (VALUES + 1j, "", "angle must hold numbers; it holds complex128"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "unit", "words"),
+    [
+        (VALUES * u.s, "deg", "angle must have the unit deg, or one that converts to it; its unit is s"),
+        (VALUES * u.deg, "", "angle must have no unit; its unit is deg"),
+        (Column(VALUES, unit="furlongs"), "deg", "its unit is furlongs"),
+        (["1", "2"], "deg", "angle must hold numbers; it holds"),
+        ([1.0, None], "deg", "angle must hold numbers; it holds object"),
+        ([1 * u.deg, 2 * u.deg], "deg", "angle must hold numbers"),
+        (VALUES + 1j, "", "angle must hold numbers; it holds complex128"),
+    ],
+)
 def test_what_is_refused(values, unit, words):
     with pytest.raises(ValueError, match=words):
         in_unit(values, unit, "angle")

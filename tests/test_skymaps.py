@@ -41,9 +41,9 @@ def test_a_folder_of_columns(catalog, tmp_path):
     same(skymaps.read_catalog(tmp_path), catalog)
 
 
-@pytest.mark.parametrize("names", [
-    ("RA", "DEC", "g1", "g2", "w"), ("ra", "dec", "gamma1", "gamma2"), ("Ra", "Dec", "E1", "E2", "WEIGHT"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names", [("RA", "DEC", "g1", "g2", "w"), ("ra", "dec", "gamma1", "gamma2"), ("Ra", "Dec", "E1", "E2", "WEIGHT")]
+)
 def test_usual_names(catalog, tmp_path, names):
     columns = dict(zip(catalog, names, strict=False))
     Table({new: catalog[old] for old, new in columns.items()}).write(tmp_path / "catalog.fits")
@@ -84,19 +84,34 @@ def test_text(galaxies, tmp_path, name, delimiter, first):
     both(tmp_path / name, galaxies)
 
 
-@pytest.mark.parametrize("change", [
-    lambda t: t.encode("utf-8-sig"), lambda t: t.replace("\n", "\r\n").encode(), lambda t: gzip.compress(t.encode()),
-    lambda t: bz2.compress(t.encode()), lambda t: t.replace("\n", "\n# more\n").encode(),
-    lambda t: t.replace("ra,", '"ra",').replace("\n", ',"NGC 1, \u00e9toile"\n').encode("latin-1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.encode("utf-8-sig"),
+        lambda t: t.replace("\n", "\r\n").encode(),
+        lambda t: gzip.compress(t.encode()),
+        lambda t: bz2.compress(t.encode()),
+        lambda t: t.replace("\n", "\n# more\n").encode(),
+        lambda t: t.replace("ra,", '"ra",').replace("\n", ',"NGC 1, \u00e9toile"\n').encode("latin-1"),
+    ],
+)
 def test_text_of_other_programs(galaxies, tmp_path, change):
     """Byte order mark, line ends of Windows, compressed, comments in between, quotes around a name with a comma."""
     (tmp_path / "a.csv").write_bytes(change(text(galaxies)))
     both(tmp_path / "a.csv", galaxies)
 
 
-@pytest.mark.parametrize(("name", "form"), [("a.vot", "votable"), ("a", "fits"), ("a.fit", "fits"), ("a.csv", "fits"),
-                                            ("a.txt", "ascii.ecsv"), ("a.xml", "votable")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a.vot", "votable"),
+        ("a", "fits"),
+        ("a.fit", "fits"),
+        ("a.csv", "fits"),
+        ("a.txt", "ascii.ecsv"),
+        ("a.xml", "votable"),
+    ],
+)
 def test_formats_are_told_by_content(galaxies, tmp_path, name, form):
     galaxies.write(tmp_path / name, format=form)
     both(tmp_path / name, galaxies)
@@ -125,9 +140,10 @@ def test_rows_with_blanks_in_cells_between_tabs(tmp_path):
         skymaps.read_positions(tmp_path / "b.txt")
 
 
-@pytest.mark.parametrize(("form", "unit"), [
-    ("fits", "deg"), ("fits", "rad"), ("votable", "rad"), ("votable", "arcsec"), ("ascii.ecsv", "hourangle"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "unit"),
+    [("fits", "deg"), ("fits", "rad"), ("votable", "rad"), ("votable", "arcsec"), ("ascii.ecsv", "hourangle")],
+)
 def test_units_are_converted(galaxies, tmp_path, form, unit):
     table = galaxies.copy()
     for name in ("ra", "dec"):
@@ -217,8 +233,15 @@ def test_missing_integers(galaxies, tmp_path):
 
 @pytest.mark.parametrize("names", [("RA", "ra"), ("ra", "Ra")])
 def test_columns_that_may_be_either(galaxies, tmp_path, names):
-    table = Table({names[0]: galaxies["ra"], names[1]: np.radians(galaxies["ra"]), "dec": galaxies["dec"],
-                   "e1": galaxies["e1"], "e2": galaxies["e2"]})  # fmt: skip
+    table = Table(
+        {
+            names[0]: galaxies["ra"],
+            names[1]: np.radians(galaxies["ra"]),
+            "dec": galaxies["dec"],
+            "e1": galaxies["e1"],
+            "e2": galaxies["e2"],
+        }
+    )
     (tmp_path / "a.csv").write_text(text(table))
     table.write(tmp_path / "a.ecsv")
     for name in ("a.csv", "a.ecsv"):
@@ -240,13 +263,16 @@ def test_empty_tables(galaxies, tmp_path, form):
             read(tmp_path / "a")
 
 
-@pytest.mark.parametrize(("text", "columns", "words"), [
-    ("ra,dec,g1\n1,2,3\n", {}, "no column e2 or g2 or gamma2; it has ra, dec, g1"),
-    ("ra,dec,e1,e2\n1,2,3,4\n", {"weight": "w8"}, "no column w8; it has ra, dec, e1, e2"),
-    ("ra,dec,e1,e2\n1,2,3,4\n", {"e1": "E1"}, "no column E1"),
-    ("ra,dec,e1,e2\n1,2,3,4\n", {"shear": "e1"}, "columns must be of ra, .*; got shear"),
-    ("ra,dec,e1,e2\n1,2,north,4\n", {}, "column e1 must hold numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "columns", "words"),
+    [
+        ("ra,dec,g1\n1,2,3\n", {}, "no column e2 or g2 or gamma2; it has ra, dec, g1"),
+        ("ra,dec,e1,e2\n1,2,3,4\n", {"weight": "w8"}, "no column w8; it has ra, dec, e1, e2"),
+        ("ra,dec,e1,e2\n1,2,3,4\n", {"e1": "E1"}, "no column E1"),
+        ("ra,dec,e1,e2\n1,2,3,4\n", {"shear": "e1"}, "columns must be of ra, .*; got shear"),
+        ("ra,dec,e1,e2\n1,2,north,4\n", {}, "column e1 must hold numbers"),
+    ],
+)
 def test_bad_columns(tmp_path, text, columns, words):
     (tmp_path / "catalog.csv").write_text(text)
     with pytest.raises(ValueError, match=words):
@@ -311,9 +337,11 @@ GRID = SkyGrid(ra=0.1, dec=60.0, shape=(6, 9), pixel_scale=0.29)
 def test_round_trip(tmp_path, grid):
     rng = np.random.default_rng(2)
     maps = {
-        "kappa": rng.normal(size=(6, 9)), "samples": rng.normal(size=(4, 6, 9)).astype(np.float32),
-        "counts": rng.integers(9, size=(6, 9)), "mask": rng.uniform(size=(6, 9)) > 0.5,
-    }  # fmt: skip
+        "kappa": rng.normal(size=(6, 9)),
+        "samples": rng.normal(size=(4, 6, 9)).astype(np.float32),
+        "counts": rng.integers(9, size=(6, 9)),
+        "mask": rng.uniform(size=(6, 9)) > 0.5,
+    }
     for path, wcs in ((tmp_path / "first.fits", grid.wcs), (tmp_path / "again.fits", None)):
         wcs = wcs or skymaps.read_map(tmp_path / "first.fits", "samples")[1]
         skymaps.write_maps(path, maps, wcs, units={"counts": "count"}, header={"SEED": (3, "of the samples")})
@@ -343,11 +371,19 @@ def test_headers(tmp_path):
 
 def test_maps_with_units_and_gaps(tmp_path):
     path, values = tmp_path / "maps.fits", np.arange(54.0).reshape(6, 9)
-    maps = {"gaps": np.ma.array(values, mask=values < 9), "counts": np.ma.array(values.astype(int), mask=values == 3),
-            "area": values * u.arcmin**2, "plain": values * u.m}  # fmt: skip
+    maps = {
+        "gaps": np.ma.array(values, mask=values < 9),
+        "counts": np.ma.array(values.astype(int), mask=values == 3),
+        "area": values * u.arcmin**2,
+        "plain": values * u.m,
+    }
     skymaps.write_maps(path, maps, GRID.wcs, units={"area": "arcsec2"})
-    expected = {"gaps": np.where(values < 9, np.nan, values), "counts": np.where(values == 3, np.nan, values),
-                "area": 3600 * values, "plain": values}  # fmt: skip
+    expected = {
+        "gaps": np.where(values < 9, np.nan, values),
+        "counts": np.where(values == 3, np.nan, values),
+        "area": 3600 * values,
+        "plain": values,
+    }
     for name in maps:
         np.testing.assert_allclose(skymaps.read_map(path, name)[0], expected[name], rtol=1e-14)
     assert [fits.getheader(path, name)["BUNIT"] for name in maps] == ["", "", "arcsec2", "m"]
@@ -361,13 +397,16 @@ def descending():
     return wcs
 
 
-@pytest.mark.parametrize(("values", "wcs", "words"), [
-    (np.zeros((9, 6)), GRID.wcs, r"shear must have shape .* WCS \(6, 9\); got \(9, 6\)"),
-    (np.zeros((6, 9, 2)), GRID.wcs, "shear must have shape"),
-    (np.zeros(6), GRID.wcs, "shear must have shape"),
-    (np.zeros((6, 9)), descending(), "must ascend"),
-    (np.zeros((6, 9)), WCS(naxis=2), "two celestial axes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "wcs", "words"),
+    [
+        (np.zeros((9, 6)), GRID.wcs, r"shear must have shape .* WCS \(6, 9\); got \(9, 6\)"),
+        (np.zeros((6, 9, 2)), GRID.wcs, "shear must have shape"),
+        (np.zeros(6), GRID.wcs, "shear must have shape"),
+        (np.zeros((6, 9)), descending(), "must ascend"),
+        (np.zeros((6, 9)), WCS(naxis=2), "two celestial axes"),
+    ],
+)
 def test_maps_that_cannot_be_written(tmp_path, values, wcs, words):
     with pytest.raises(ValueError, match=words):
         skymaps.write_maps(tmp_path / "maps.fits", {"shear": values}, wcs)

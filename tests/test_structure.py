@@ -82,8 +82,12 @@ def test_no_room_imports_one_to_its_right(module):
 def test_nn_is_written_in_keras_alone():
     for module, path in MODULES.items():
         if room(module) == "nn":
-            names = {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import)
-                     for alias in node.names}  # fmt: skip
+            names = {
+                alias.name
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Import)
+                for alias in node.names
+            }
             assert not any(name.startswith("tensorflow") for name in names), module
 
 

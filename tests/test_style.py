@@ -8,11 +8,14 @@ from conftest import CHECKOUT, python
 PACKAGE = CHECKOUT / "deepcosmo"
 
 FILES = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
-HINTED = [name for name, path in FILES.items() if not name.startswith("zoo/_published/")
-          and (not path.name.startswith("_") or path.parent == PACKAGE)]  # fmt: skip
+HINTED = [
+    name
+    for name, path in FILES.items()
+    if not name.startswith("zoo/_published/") and (not path.name.startswith("_") or path.parent == PACKAGE)
+]
 
 
-@pytest.mark.parametrize("tool", [["mypy"], ["ruff", "check", "."]], ids=" ".join)
+@pytest.mark.parametrize("tool", [["mypy"], ["ruff", "check", "."], ["ruff", "format", "--check", "."]], ids=" ".join)
 def test_tools_find_nothing(tool):
     """mypy remembers in `.mypy_cache` what has not changed, and then takes a second."""
     done = python("-m", *tool, cwd=CHECKOUT)

@@ -37,8 +37,7 @@ def pixels(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def box(shape: Sequence[int], centre: Sequence[float], extent: float) -> tuple[slice, ...]:
     """Slices of the square about the centre, clipped to the stamp."""
     return tuple(
-        slice(max(int(c - extent), 0), min(int(c + extent) + 2, size))
-        for c, size in zip(centre, shape, strict=True)
+        slice(max(int(c - extent), 0), min(int(c + extent) + 2, size)) for c, size in zip(centre, shape, strict=True)
     )
 
 

@@ -46,8 +46,10 @@ class Calibration:
         highest density.
         """
         levels = np.asarray(levels, float)
-        found = {"ranks": np.mean(np.abs(2 * self.ranks - 1)[None] < levels[:, None, None], 1),
-                 "tarp": tarp_coverage(self.tarp, levels)}
+        found = {
+            "ranks": np.mean(np.abs(2 * self.ranks - 1)[None] < levels[:, None, None], 1),
+            "tarp": tarp_coverage(self.tarp, levels),
+        }
         return found if self.density is None else {**found, "density": tarp_coverage(1 - self.density, levels)}
 
     def plot(self, path: PathLike | None = None, *, labels: Sequence[str] | None = None) -> Figure:
@@ -81,8 +83,11 @@ def calibration(
     points = theta[rng.permutation(len(theta))]  # another truth is a draw of the prior that knows nothing of this one
     of_truth, of_samples = (np.sum(((v - points) / scale) ** 2, -1) for v in (theta, samples))
     density = None if log_prob is None else ranks(*log_prob, seed=int(rng.integers(2**31)))
-    return Calibration(ranks=ranks(theta, samples, seed=int(rng.integers(2**31))),
-                       tarp=ranks(of_truth, of_samples, seed=int(rng.integers(2**31))), density=density)
+    return Calibration(
+        ranks=ranks(theta, samples, seed=int(rng.integers(2**31))),
+        tarp=ranks(of_truth, of_samples, seed=int(rng.integers(2**31))),
+        density=density,
+    )
 
 
 def _p_value(ranks):

@@ -135,9 +135,7 @@ def wasserstein(
     Returns:
       `Wasserstein`.
     """
-    columns = [
-        (name, x[np.isfinite(x)], y[np.isfinite(y)]) for name, x, y in _columns(truth, samples, names, False)
-    ]
+    columns = [(name, x[np.isfinite(x)], y[np.isfinite(y)]) for name, x, y in _columns(truth, samples, names, False)]
     each = {name: _scaled_distance(x, y) for name, x, y in columns}
     rng = np.random.default_rng(seed)
     means = [
@@ -165,9 +163,7 @@ def wasserstein_floor(
     rows = []
     for _ in range(splits):
         order = rng.permutation(size)
-        halves = (
-            {name: np.asarray(truth[name])[part] for name in names} for part in np.array_split(order, 2)
-        )
+        halves = ({name: np.asarray(truth[name])[part] for name in names} for part in np.array_split(order, 2))
         rows.append(list(wasserstein(*halves, names=names, bootstraps=0).each.values()))
     means = np.mean(rows, axis=1)
     return Wasserstein(
@@ -223,9 +219,7 @@ def conditional_bias(
         values = np.asarray(values, np.float64)
         if values.shape != columns[0][1].shape or not np.isfinite(values).all():
             raise ValueError(f"condition {condition} must be finite and of shape {columns[0][1].shape}")
-        edges = (
-            bins[condition] if isinstance(bins, dict) else np.quantile(values, np.linspace(0, 1, bins + 1))
-        )
+        edges = bins[condition] if isinstance(bins, dict) else np.quantile(values, np.linspace(0, 1, bins + 1))
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             inside = (values >= low) & ((values < high) | ((high == edges[-1]) & (values == high)))
             for name, x, y in columns:
@@ -276,9 +270,7 @@ def stamp_features(images: ArrayLike, noise_std: float, *, factor: int = 4) -> n
     images = np.asarray(images, np.float32)
     images = images[..., 0] if images.ndim == 4 else images
     if images.ndim != 3 or images.shape[1] % factor or images.shape[2] % factor:
-        raise ValueError(
-            f"images must have shape (n, h, w) with h and w multiples of {factor}, not {images.shape}"
-        )
+        raise ValueError(f"images must have shape (n, h, w) with h and w multiples of {factor}, not {images.shape}")
     n, h, w = images.shape
     binned = images.reshape(n, h // factor, factor, w // factor, factor).mean(axis=(2, 4))
     return np.arcsinh(binned * (factor / np.float32(noise_std))).reshape(n, -1)
@@ -339,9 +331,7 @@ def _columns(truth, samples, names, same_length):
     missing = [name for name in names if name not in truth or name not in samples]
     if missing or not names:
         raise ValueError(f"no such statistics in both truth and samples: {missing or 'none in common'}")
-    columns = [
-        (name, np.asarray(truth[name], np.float64), np.asarray(samples[name], np.float64)) for name in names
-    ]
+    columns = [(name, np.asarray(truth[name], np.float64), np.asarray(samples[name], np.float64)) for name in names]
     for name, x, y in columns:
         if x.ndim != 1 or y.ndim != 1 or (same_length and len(x) != len(y)):
             raise ValueError(

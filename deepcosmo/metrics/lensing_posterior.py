@@ -93,22 +93,36 @@ def full_field_metrics(model: MapPosterior, maps: np.ndarray, explicit: ArrayLik
     scores = np.array([c2st(a, b) for a, b in zip(explicit, implicit, strict=True)])
     halves = np.mean([c2st(draws[::2], draws[1::2]) for draws in explicit])
     rng = np.random.default_rng(seed)
-    normal = np.mean([c2st(draws, rng.multivariate_normal(draws.mean(0), np.cov(draws.T), len(draws)))
-                      for draws in explicit])  # fmt: skip
+    normal = np.mean(
+        [c2st(draws, rng.multivariate_normal(draws.mean(0), np.cov(draws.T), len(draws))) for draws in explicit]
+    )
     width = explicit.std(1)
     shift = np.abs(implicit.mean(1) - explicit.mean(1)) / width
     ratio = implicit.std(1) / width
     figures = [
-        ("C2ST against full-field HMC", scores.mean(), scores.std() / max(1, len(scores) - 1) ** 0.5,
-         f"{halves:.3f} between draws of HMC, {normal:.3f} for normal distributions with their moments"),
+        (
+            "C2ST against full-field HMC",
+            scores.mean(),
+            scores.std() / max(1, len(scores) - 1) ** 0.5,
+            f"{halves:.3f} between draws of HMC, {normal:.3f} for normal distributions with their moments",
+        ),
         ("C2ST against full-field HMC, largest", scores.max(), None, None),
         ("distance of means from those of HMC [sigma]", shift.mean(), None, None),
         ("distance of means from those of HMC, largest [sigma]", shift.max(), None, None),
         ("width over that of HMC", ratio.mean(), None, None),
         ("width over that of HMC, farthest from 1", ratio.flat[np.argmax(np.abs(np.log(ratio)))], None, None),
-    ]  # fmt: skip
-    return [Metric(name=name, value=float(value), error=None if not error else float(error), reference=reference,
-                   split="simulated maps", size=len(maps)) for name, value, error, reference in figures]  # fmt: skip
+    ]
+    return [
+        Metric(
+            name=name,
+            value=float(value),
+            error=None if not error else float(error),
+            reference=reference,
+            split="simulated maps",
+            size=len(maps),
+        )
+        for name, value, error, reference in figures
+    ]
 
 
 def stored_full_field_metrics(model: MapPosterior, survey: LensingSurvey, path: PathLike, *, seed: int) -> list[Metric]:
@@ -158,29 +172,60 @@ def lensing_posterior_metrics(
     widths = {name: draws[..., i].std(0) for i, name in enumerate(survey.parameters)}
     widths["S_8"] = _s_8(survey, draws).std(0)
 
-    pairs = {f"({', '.join(pair)})": [survey.parameters.index(name) for name in pair] for pair in _PAIRS
-             if set(pair) <= set(survey.parameters)}  # fmt: skip
+    pairs = {
+        f"({', '.join(pair)})": [survey.parameters.index(name) for name in pair]
+        for pair in _PAIRS
+        if set(pair) <= set(survey.parameters)
+    }
     power = PowerSpectrum(survey, progress=False)
     classical = [power.sample(4000, maps, seed=seed) for maps in progress(fiducial[:_COMPARED])]
-    gains = {name: np.array([figure_of_merit(draws[:, i], columns) / figure_of_merit(old, columns)
-                             for i, old in enumerate(classical)]) for name, columns in pairs.items()}  # fmt: skip
+    gains = {
+        name: np.array(
+            [figure_of_merit(draws[:, i], columns) / figure_of_merit(old, columns) for i, old in enumerate(classical)]
+        )
+        for name, columns in pairs.items()
+    }
 
     error = truth.std() / np.sqrt(len(truth))
     figures = [("log-density of the true parameters [nats]", truth.mean(), error, len(truth))]
     for name, gain in gains.items():
-        figures.append((f"figure of merit {name} over that of power spectra", gain.mean(),
-                        gain.std(ddof=1) / np.sqrt(len(gain)), len(gain)))  # fmt: skip
-    figures += [(f"sigma({name}) at the fiducial cosmology", width.mean(), width.std() / np.sqrt(_FIDUCIAL), _FIDUCIAL)
-                for name, width in widths.items()]  # fmt: skip
+        figures.append(
+            (
+                f"figure of merit {name} over that of power spectra",
+                gain.mean(),
+                gain.std(ddof=1) / np.sqrt(len(gain)),
+                len(gain),
+            )
+        )
+    figures += [
+        (f"sigma({name}) at the fiducial cosmology", width.mean(), width.std() / np.sqrt(_FIDUCIAL), _FIDUCIAL)
+        for name, width in widths.items()
+    ]
     figures.append(("largest change of a posterior mean by flips and quarter turns [sigma]", moved.max(), None, 16))
     for i, name in enumerate(survey.parameters):
         figures.append((f"p-value of the ranks of {name}", p_values["ranks"][i], None, len(theta)))
-    figures += [("p-value of TARP", p_values["tarp"], None, len(theta)),
-                ("p-value of the ranks by density", p_values["density"], None, len(theta))]  # fmt: skip
-    figures += [(f"truths within {100 * level:.0f}% regions of highest density [%]", 100 * share,
-                 100 * np.sqrt(level * (1 - level) / len(theta)), len(theta))
-                for level, share in zip((0.68, 0.95), covered["density"], strict=True)]  # fmt: skip
+    figures += [
+        ("p-value of TARP", p_values["tarp"], None, len(theta)),
+        ("p-value of the ranks by density", p_values["density"], None, len(theta)),
+    ]
+    figures += [
+        (
+            f"truths within {100 * level:.0f}% regions of highest density [%]",
+            100 * share,
+            100 * np.sqrt(level * (1 - level) / len(theta)),
+            len(theta),
+        )
+        for level, share in zip((0.68, 0.95), covered["density"], strict=True)
+    ]
     references = references or {}
-    return [Metric(name=name, value=float(value), error=None if error is None else float(error),
-                   reference=references.get(name), split=split, size=size)
-            for name, value, error, size in figures]  # fmt: skip
+    return [
+        Metric(
+            name=name,
+            value=float(value),
+            error=None if error is None else float(error),
+            reference=references.get(name),
+            split=split,
+            size=size,
+        )
+        for name, value, error, size in figures
+    ]

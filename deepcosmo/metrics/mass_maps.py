@@ -66,8 +66,9 @@ def estimator(method: str, **options: Any) -> Estimator:
     """A method of `mass_map` as a function of (pair, seed), for pairs of `windows`."""
 
     def estimate(pair, seed):
-        return mass_map(pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method,
-                        seed=seed, **options)
+        return mass_map(
+            pair["shear"], pair["noise_std"], pair["mask"], pixel_scale=PIXEL_SCALE, method=method, seed=seed, **options
+        )
 
     return estimate
 
@@ -127,8 +128,11 @@ class _Calibration:
                 for i, which in enumerate(("lowest", "middle", "highest")):
                     expected = f"{level}" if values is means else "not that of the level even for exact posteriors"
                     chosen = third == i
-                    yield (f"the same, {which} third by {by} ({level:.0%})", *clustered(inside[chosen], group[chosen]),
-                           expected)
+                    yield (
+                        f"the same, {which} third by {by} ({level:.0%})",
+                        *clustered(inside[chosen], group[chosen]),
+                        expected,
+                    )
         hole = np.concatenate(self.in_holes)
         if hole.size:
             group = np.repeat(self.simulations, [len(v) for v in self.in_holes])
@@ -140,9 +144,12 @@ class _Calibration:
         levels = np.linspace(0.1, 0.9, 9)
         off = tarp_coverage(self.tarp, levels) - levels
         worst = int(np.abs(off / np.sqrt(levels * (1 - levels))).argmax())
-        yield ("TARP: largest departure of the expected coverage", off[worst],
-               np.sqrt(levels[worst] * (1 - levels[worst]) / len(self.tarp)),
-               f"0; at {levels[worst]:.1f}, of means over {BLOCK * PIXEL_SCALE:.1f}' less that of the map")
+        yield (
+            "TARP: largest departure of the expected coverage",
+            off[worst],
+            np.sqrt(levels[worst] * (1 - levels[worst]) / len(self.tarp)),
+            f"0; at {levels[worst]:.1f}, of means over {BLOCK * PIXEL_SCALE:.1f}' less that of the map",
+        )
         yield "TARP: p-value of uniformity", scipy.stats.kstest(self.tarp, "uniform").pvalue, None, "uniform in (0, 1)"
         peaks, simulations = np.array(self.peaks), np.array(self.simulations)
         for i, (low, high) in enumerate(zip(PEAKS, PEAKS[1:], strict=False)):
@@ -192,8 +199,14 @@ def mass_map_metrics(
             calibration.add(results[network], pair, reference, number)
 
     def metric(name, value, error=None, reference=None):
-        return Metric(name=name, value=float(value), error=None if error is None else float(error),
-                      reference=(references or {}).get(name, reference), split=split, size=len(pairs))
+        return Metric(
+            name=name,
+            value=float(value),
+            error=None if error is None else float(error),
+            reference=(references or {}).get(name, reference),
+            split=split,
+            size=len(pairs),
+        )
 
     errors = {name: np.array(values) for name, values in errors.items()}
     ours, found = errors[network], []
@@ -226,8 +239,10 @@ def sample_metrics(samples: np.ndarray, maps: np.ndarray, simulations: ArrayLike
     measured = [[] for _ in sides]
     for each, found in zip(sides, measured, strict=True):
         power = fields.measured_power(each[:, None], pixel_scale=PIXEL_SCALE, edges=edges)[1].numpy()[:, 0, 0]
-        found += [(f"C(ell), {low:.0f} < ell < {high:.0f}", power[:, i])
-                  for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False))]
+        found += [
+            (f"C(ell), {low:.0f} < ell < {high:.0f}", power[:, i])
+            for i, (low, high) in enumerate(zip(edges, edges[1:], strict=False))
+        ]
         for arcmin in (1.0, 2.0):
             smooth = _smooth(each, arcmin)
             smooth -= smooth.mean((1, 2), keepdims=True)
@@ -244,6 +259,13 @@ def sample_metrics(samples: np.ndarray, maps: np.ndarray, simulations: ArrayLike
     for (name, ours), (_, theirs) in zip(*measured, strict=True):
         (a, da), (b, db) = (clustered(v, g) for v, g in zip((ours, theirs), groups, strict=True))
         if b > 0:  # some peaks are too high for any map
-            metrics.append(Metric(name=f"{name}, samples / simulations - 1 [%]", value=float(100 * (a / b - 1)),
-                                  error=float(100 / b * np.hypot(da, db * a / b)), split=split, size=len(maps)))
+            metrics.append(
+                Metric(
+                    name=f"{name}, samples / simulations - 1 [%]",
+                    value=float(100 * (a / b - 1)),
+                    error=float(100 / b * np.hypot(da, db * a / b)),
+                    split=split,
+                    size=len(maps),
+                )
+            )
     return metrics

@@ -289,9 +289,7 @@ def _asymmetry(image, centre, extent, noise_std):
     size = tuple(scipy.fft.next_fast_len(n, real=True) for n in image.shape)
     overlap = scipy.fft.irfft2(scipy.fft.rfft2(np.where(within(centre), image, 0), size) ** 2, size)
     first = np.rint(2 * centre).astype(int) - _PIVOT_SEARCH - 1
-    rows, columns = (
-        (start + np.arange(2 * _PIVOT_SEARCH + 3)) % n for start, n in zip(first, size, strict=True)
-    )
+    rows, columns = ((start + np.arange(2 * _PIVOT_SEARCH + 3)) % n for start, n in zip(first, size, strict=True))
     overlap = overlap[rows[:, None], columns]
     i, j = np.unravel_index(np.argmax(overlap[1:-1, 1:-1]), (2 * _PIVOT_SEARCH + 1,) * 2)
     pivot = first + (i + 1, j + 1) + _vertex(overlap[i : i + 3, j : j + 3])

@@ -82,9 +82,7 @@ def chi2_per_pixel(
         raise ValueError("noise_power takes whole stamps: no mask")
     noise_power = np.asarray(noise_power, np.float64)
     if noise_power.shape != scaled.shape[1:] or not (noise_power > 0).all():
-        raise ValueError(
-            f"noise_power must be positive, of shape {scaled.shape[1:]}, not {noise_power.shape}"
-        )
+        raise ValueError(f"noise_power must be positive, of shape {scaled.shape[1:]}, not {noise_power.shape}")
     power = np.abs(np.fft.fft2(scaled)) ** 2 / (noise_power * noise_power.size)
     return power.mean(axis=(1, 2))
 

@@ -85,9 +85,7 @@ def fit(
 
     def chi2(model):
         selected = None if mask is None else mask[None]
-        return float(
-            chi2_per_pixel(image[None], model[None], noise_std, noise_power=noise_power, mask=selected)[0]
-        )
+        return float(chi2_per_pixel(image[None], model[None], noise_std, noise_power=noise_power, mask=selected)[0])
 
     chi2(image)  # refuses wrong noise and masks
     weight = 1 / noise_std
@@ -137,9 +135,7 @@ def fit(
 def _checked(image, psf, mask):
     image, psf = (np.asarray(a, np.float64) for a in (image, psf))
     if image.ndim != 2 or psf.ndim != 2:
-        raise ValueError(
-            f"image and psf must have shapes (h, w) and (m, m'), not {image.shape} and {psf.shape}"
-        )
+        raise ValueError(f"image and psf must have shapes (h, w) and (m, m'), not {image.shape} and {psf.shape}")
     if mask is not None:
         mask = np.asarray(mask, bool)
         if mask.shape != image.shape:

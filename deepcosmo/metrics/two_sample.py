@@ -247,16 +247,23 @@ def compared(
     own, cross = np.sum(first * of_first, 0), np.sum((1.0 - first) * of_first, 0)
     other = kernel.sum() - own - 2 * cross
     found = own / (n * (n - 1)) + other / (m * (m - 1)) - 2 * cross / (n * m)
-    return SampleComparison(reference=np.asarray(reference), samples=np.asarray(samples), c2st=accuracy,
-                            probabilities=probabilities, mmd=float(found[0]), mmd_mixed=found[1:])  # fmt: skip
+    return SampleComparison(
+        reference=np.asarray(reference),
+        samples=np.asarray(samples),
+        c2st=accuracy,
+        probabilities=probabilities,
+        mmd=float(found[0]),
+        mmd_mixed=found[1:],
+    )
 
 
 def _matrices(reference: ArrayLike, samples: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both in units of the mean and scatter of the reference."""
     reference, samples = np.asarray(reference, float), np.asarray(samples, float)
     if reference.ndim != 2 or samples.ndim != 2 or reference.shape[1] != samples.shape[1]:
-        raise ValueError(f"reference and samples must have shapes (n, dim) and (m, dim); got {reference.shape} and "
-                         f"{samples.shape}")
+        raise ValueError(
+            f"reference and samples must have shapes (n, dim) and (m, dim); got {reference.shape} and {samples.shape}"
+        )
     if not (np.isfinite(reference).all() and np.isfinite(samples).all()):
         raise ValueError("reference or samples hold NaN or infinite values")
     scale = reference.std(0, ddof=1)

@@ -1,6 +1,5 @@
 """Half-plane Fourier transforms of real maps, and filters of them, in `keras.ops`."""
 
-
 import numpy as np
 from keras import ops
 

@@ -38,9 +38,7 @@ class MaskedDense(keras.layers.Layer):
         self.mask = np.less_equal.outer(self.in_degrees, self.out_degrees)
 
     def build(self, input_shape: Any = None) -> None:
-        self.kernel = self.add_weight(
-            name="kernel", shape=self.mask.shape, initializer=self.kernel_initializer
-        )
+        self.kernel = self.add_weight(name="kernel", shape=self.mask.shape, initializer=self.kernel_initializer)
         self.bias = self.add_weight(name="bias", shape=self.mask.shape[1:], initializer="zeros")
 
     def call(self, x: Tensor) -> Tensor:
@@ -118,10 +116,7 @@ class MADE(keras.layers.Layer):
         return ops.transpose(ops.reshape(y, (-1, self.outputs, self.dim)), (1, 0, 2))
 
     def solve(
-        self,
-        step: Callable[[Tensor, Tensor], Tensor],
-        batch: "int | Tensor",
-        context: "Tensor | None" = None,
+        self, step: Callable[[Tensor, Tensor], Tensor], batch: "int | Tensor", context: "Tensor | None" = None
     ) -> Tensor:
         """Solves `x[:, i] = step(i, params)` for x, with `params = self(x, context)[:, :, i]`.
 
@@ -161,9 +156,7 @@ class MADE(keras.layers.Layer):
             for kernel, bias, rows in zip(kernels, biases, known, strict=True):
                 kernel, bias, seen = kernel[start:stop], bias[start:stop], rows.shape[0] * rows.shape[1]
                 if seen:
-                    sums = ops.matmul(
-                        ops.reshape(kernel[:, :, :seen], (-1, seen)), ops.reshape(rows, (seen, batch))
-                    )
+                    sums = ops.matmul(ops.reshape(kernel[:, :, :seen], (-1, seen)), ops.reshape(rows, (seen, batch)))
                     bias = bias + ops.reshape(sums, (stop - start, -1, batch))
                 before.append(bias)
                 kernels_now.append(kernel[:, :, seen : seen + (stop - start) * rows.shape[1]])
@@ -182,7 +175,9 @@ class MADE(keras.layers.Layer):
 
             new = [ops.zeros((stop - start, n, batch)) for n in units]
             _, *new = ops.while_loop(
-                lambda i, *_, n=stop - start: i < n, body, (ops.convert_to_tensor(0, "int32"), *new),
+                lambda i, *_, n=stop - start: i < n,
+                body,
+                (ops.convert_to_tensor(0, "int32"), *new),
                 maximum_iterations=stop - start,
             )
             known = [ops.concatenate(pair, 0) for pair in zip(known, new, strict=True)]

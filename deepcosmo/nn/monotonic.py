@@ -4,7 +4,6 @@ Each is a pair of functions `(x, params)`: forward and inverse, both returning t
 its derivative. `x` has any shape and `params` one more axis, the first: the parameters.
 """
 
-
 import numpy as np
 from keras import ops
 

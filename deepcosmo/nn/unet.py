@@ -29,8 +29,9 @@ class _Convolution(keras.layers.Layer):
         self._initializer = "zeros" if zeros else "he_normal"
 
     def build(self, shape):
-        self.kernel = self.add_weight(name="kernel", shape=(3, 3, shape[-1], self._filters),
-                                      initializer=self._initializer)
+        self.kernel = self.add_weight(
+            name="kernel", shape=(3, 3, shape[-1], self._filters), initializer=self._initializer
+        )
         self.bias = self.add_weight(name="bias", shape=(self._filters,), initializer="zeros")
 
     def call(self, x):
@@ -91,21 +92,30 @@ class UNet(keras.layers.Layer):
         self.multiple = 2 ** len(widths)
         self._widths, self._outputs = tuple(widths), outputs
         self.embedding = [keras.layers.Dense(64, activation="silu") for _ in range(2)]
-        self.down = [keras.layers.Conv2D(width, 4 if i == 0 else 2, strides=2, padding="same")
-                     for i, width in enumerate(widths)]
+        self.down = [
+            keras.layers.Conv2D(width, 4 if i == 0 else 2, strides=2, padding="same") for i, width in enumerate(widths)
+        ]
         self.encoding = [_Block(width, spectral_norm) for width in widths]
         self.decoding = [_Block(width, spectral_norm) for width in widths]
-        self.up = [keras.layers.Conv2DTranspose(outputs if i == 0 else widths[i - 1], 4 if i == 0 else 2, strides=2,
-                                                padding="same", kernel_initializer="glorot_uniform" if i else "zeros")
-                   for i in range(len(widths))]
+        self.up = [
+            keras.layers.Conv2DTranspose(
+                outputs if i == 0 else widths[i - 1],
+                4 if i == 0 else 2,
+                strides=2,
+                padding="same",
+                kernel_initializer="glorot_uniform" if i else "zeros",
+            )
+            for i in range(len(widths))
+        ]
 
     def build(self, maps_shape: Sequence[int | None], condition_shape: Sequence[int | None]) -> None:
         shape, size = maps_shape, condition_shape
         for layer in self.embedding:
             layer.build(size)
             size = (*size[:-1], 64)
-        for down, encoding, decoding, up, width in zip(self.down, self.encoding, self.decoding, self.up, self._widths,
-                                                       strict=True):
+        for down, encoding, decoding, up, width in zip(
+            self.down, self.encoding, self.decoding, self.up, self._widths, strict=True
+        ):
             down.build(shape)
             shape = (shape[0], None, None, width)
             for layer in (encoding, decoding):

@@ -137,8 +137,9 @@ def _growing_mode(p):
     system = d2 + (4.0 + slope)[..., None] * d1 + tf.linalg.diag(3.0 + slope - 1.5 * matter / total)
     # boundary values at the first scale factor: the growing mode of matter and radiation, D = a + 2/3 a_eq
     equality = 2.0 / 3.0 * p.omega_r / p.omega_m * np.exp(-_FIRST)
-    rows = tf.broadcast_to(tf.stack([tf.one_hot(_GROWTH - 1, _GROWTH, dtype=p.dtype), d1[-1]]),
-                           tf.concat([p.batch, [2, _GROWTH]], 0))
+    rows = tf.broadcast_to(
+        tf.stack([tf.one_hot(_GROWTH - 1, _GROWTH, dtype=p.dtype), d1[-1]]), tf.concat([p.batch, [2, _GROWTH]], 0)
+    )
     system = tf.concat([system[..., 1:-1, :], rows], -2)
     right = tf.concat([tf.zeros_like(slope[..., 1:-1]), 1.0 + equality, -equality], -1)
     ratio = tf.linalg.solve(system, right[..., None])[..., 0]
@@ -239,8 +240,10 @@ def _of_arrays(power: Power) -> Power:
             try:
                 tf.broadcast_static_shape(k.shape[:-1], batch + z.shape)
             except ValueError:
-                raise ValueError(f"k must be a number, (nk,), or (..., nz, nk); got {k.shape}, with z {z.shape} and "
-                                 f"cosmologies {batch}") from None  # fmt: skip
+                raise ValueError(
+                    f"k must be a number, (nk,), or (..., nz, nk); got {k.shape}, with z {z.shape} and "
+                    f"cosmologies {batch}"
+                ) from None
             k = k if z.shape.rank else k[..., None, :]
         numbers = [axis for axis, value in ((-1, k), (-2, z)) if value.shape.rank == 0]
         values = power(cosmology, k if k.shape.rank else k[None], tf.reshape(z, [-1]))

@@ -184,13 +184,7 @@ def gaussian_maps(
 
 
 def lognormal_maps(
-    c_ell: TensorLike,
-    ell: ArrayLike,
-    shift: TensorLike,
-    *,
-    shape: Sequence[int],
-    pixel_scale: Number,
-    seed: TensorLike,
+    c_ell: TensorLike, ell: ArrayLike, shift: TensorLike, *, shape: Sequence[int], pixel_scale: Number, seed: TensorLike
 ) -> tf.Tensor:
     """Log-normal convergence maps (Hilbert et al. 2011, arXiv:1105.3980): kappa + shift is log-normal.
 

@@ -228,8 +228,13 @@ class LensingSurvey:
     def field(self, theta: TensorLike) -> fields.LognormalField:
         """The `fields.LognormalField` of parameters (..., n)."""
         ell = self.multipoles()
-        return fields.LognormalField.of(self.power(theta, ell), ell, self.shift(theta),
-                                        shape=(self.pixels, self.pixels), pixel_scale=self.pixel_scale)  # fmt: skip
+        return fields.LognormalField.of(
+            self.power(theta, ell),
+            ell,
+            self.shift(theta),
+            shape=(self.pixels, self.pixels),
+            pixel_scale=self.pixel_scale,
+        )
 
     def latent(self, n: TensorLike, seed: TensorLike) -> tf.Tensor:
         """White noise (n, bins, rows, columns), float32; (*n, bins, rows, columns) where n is a shape."""

@@ -96,9 +96,7 @@ def _kicked(momenta, positions, forces, factor):
     """Momenta after `factor` times the force, meshes (3 of them), at the positions."""
     size = forces[0].shape[0]
     overlaps = _clouds(tf.unstack(positions, axis=1), size)
-    kicks = [
-        sum(weight * tf.gather(tf.reshape(force, [-1]), index) for index, weight in overlaps) for force in forces
-    ]
+    kicks = [sum(weight * tf.gather(tf.reshape(force, [-1]), index) for index, weight in overlaps) for force in forces]
     return momenta + factor * tf.stack(kicks, 1)
 
 

@@ -48,5 +48,10 @@ class Cosmology(NamedTuple):
         amplitude = {name: cosmology.meta.get(key) if v is None else v for name, (v, key) in given.items()}
         if missing := [name for name, value in amplitude.items() if value is None]:
             raise ValueError(f"astropy's {cosmology.name or 'cosmology'} does not say {' and '.join(missing)}: pass it")
-        return cls(omega_c=cosmology.Om0 + massive - cosmology.Ob0, omega_b=cosmology.Ob0, h=cosmology.h,
-                   w_0=getattr(cosmology, "w0", -1.0), **amplitude)
+        return cls(
+            omega_c=cosmology.Om0 + massive - cosmology.Ob0,
+            omega_b=cosmology.Ob0,
+            h=cosmology.h,
+            w_0=getattr(cosmology, "w0", -1.0),
+            **amplitude,
+        )

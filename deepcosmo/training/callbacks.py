@@ -16,9 +16,7 @@ from deepcosmo.training.recipe import Stage
 __all__ = ["Checkpoint", "KeepBest", "Log", "assign", "state_variables"]
 
 # `tf.summary.scalar` needs TensorBoard installed; logs can be written without it.
-_SCALAR = tf.compat.v1.SummaryMetadata(
-    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
-)
+_SCALAR = tf.compat.v1.SummaryMetadata(plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"))
 
 
 def assign(variables: Iterable[keras.Variable], values: Iterable[np.ndarray]) -> None:
@@ -83,14 +81,16 @@ class Checkpoint(keras.callbacks.Callback):
             )
         state = self._state
         state.epoch = epoch + 1
-        state.history.append({
-            "stage": self._stage.name,
-            "epoch": epoch + 1,
-            **logs,
-            "best": state.best_epoch == epoch + 1,
-            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
-            "seconds": round(time.monotonic() - self._start, 3),
-        })
+        state.history.append(
+            {
+                "stage": self._stage.name,
+                "epoch": epoch + 1,
+                **logs,
+                "best": state.best_epoch == epoch + 1,
+                "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
+                "seconds": round(time.monotonic() - self._start, 3),
+            }
+        )
         state.model = _values(state_variables(self.model))
         state.optimizer = _values(self.model.optimizer.variables)
         if self._write is not None:
@@ -115,5 +115,7 @@ class Log(keras.callbacks.Callback):
         if self._lines:
             figures = "  ".join(f"{name} {float(value):.5g}" for name, value in logs.items())
             best = "  (best)" if entry["best"] else ""
-            print(f"{self._stage.name} {epoch + 1}/{self._stage.epochs}  {figures}  "
-                  f"{entry['seconds']:.1f} s{best}", flush=True)
+            print(
+                f"{self._stage.name} {epoch + 1}/{self._stage.epochs}  {figures}  {entry['seconds']:.1f} s{best}",
+                flush=True,
+            )

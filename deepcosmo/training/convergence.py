@@ -24,8 +24,12 @@ __all__ = ["cut_out", "denoising", "lightcones", "lightcone_spectrum", "mean_spe
 
 def lightcones(split: str) -> tf.data.Dataset:
     """Maps of a split of `kappa_maps/lightcone`, a `tf.data.Dataset`."""
-    dataset = tfds.load("kappa_maps/lightcone", split=split, decoders=tfds.decode.PartialDecoding({"kappa": True}),
-                        read_config=tfds.ReadConfig(try_autocache=False))
+    dataset = tfds.load(
+        "kappa_maps/lightcone",
+        split=split,
+        decoders=tfds.decode.PartialDecoding({"kappa": True}),
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
     return dataset.map(lambda example: example["kappa"])
 
 
@@ -94,10 +98,13 @@ def observing(
     kappa = cut_out(maps, of_cut, size)
     kappa -= tf.reduce_mean(kappa, [1, 2], keepdims=True)  # shear does not tell it
     batch = maps.shape[0]
-    noise_std = tf.concat([
-        survey.draw_noise_std(each, (size, size), tf.random.fold_in(of_survey, i), count=batch // len(surveys))
-        for i, each in enumerate(surveys)
-    ], 0)  # fmt: skip
+    noise_std = tf.concat(
+        [
+            survey.draw_noise_std(each, (size, size), tf.random.fold_in(of_survey, i), count=batch // len(surveys))
+            for i, each in enumerate(surveys)
+        ],
+        0,
+    )
     depth = tf.random.stateless_uniform([batch, 1, 1], of_depth, -math.log(2.0), math.log(2.0))
     inside = (np.minimum(np.arange(size), np.arange(size)[::-1]) >= frame).astype("f4")
     noise_std *= tf.exp(0.5 * depth) * inside * inside[:, None]

@@ -32,9 +32,7 @@ def _initial_state(recipe, path, resume):
     state = State(recipe=_fingerprint(recipe))
     if not resume:
         if path.exists():
-            raise FileExistsError(
-                f"{path} holds an earlier training: resume it, or choose another working directory"
-            )
+            raise FileExistsError(f"{path} holds an earlier training: resume it, or choose another working directory")
         return state
     saved = State.load(path)
     if saved.recipe != state.recipe:
@@ -157,6 +155,7 @@ def fit_part(model: ProbabilisticModel, stage: Stage, *, seed: Sequence[int] | n
     """
     batches, steps = data.training_batches(stage, seed=seed)
     _compile(model, stage, steps)
-    model.fit(batches, epochs=stage.epochs, steps_per_epoch=steps, shuffle=False,
-              verbose=1 if sys.stdout.isatty() else 0)  # fmt: skip
+    model.fit(
+        batches, epochs=stage.epochs, steps_per_epoch=steps, shuffle=False, verbose=1 if sys.stdout.isatty() else 0
+    )
     return model

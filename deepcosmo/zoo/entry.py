@@ -141,7 +141,7 @@ class Entry:
                 raise ValueError(f"a metric has no {', '.join(sorted(missing))}")
 
     @classmethod
-    def read(cls, directory: PathLike) -> 'Entry':
+    def read(cls, directory: PathLike) -> "Entry":
         """The entry whose `model.json` is in `directory`.
 
         Raises:

@@ -107,8 +107,10 @@ def main():
     print("ratios to kappaTNG, at heights in units of its standard deviation")
     for smoothing, name, heights, ratio, scatter in ratios_to_kappatng(simulations, arguments.cones, np.load(file)):
         within = np.sum(np.abs(ratio - 1) < np.maximum(0.15, scatter))
-        print(f"  {smoothing}' {name:16} {within} of {len(ratio)} within 15% or the scatter: "
-              + " ".join(f"{h:.1f}:{r:.2f}" for h, r in zip(heights, ratio, strict=True)))
+        print(
+            f"  {smoothing}' {name:16} {within} of {len(ratio)} within 15% or the scatter: "
+            + " ".join(f"{h:.1f}:{r:.2f}" for h, r in zip(heights, ratio, strict=True))
+        )
 
 
 if __name__ == "__main__":

@@ -57,15 +57,26 @@ def main():
 
     kappa, data = observed(360)
     print(f"\n{'360 x 360':26s}{'seconds':>10s}{'a sample':>10s}{'RMSE':>10s}{'Pearson r':>12s}")
-    cases = [("kaiser_squires", 0, {}), ("wiener", 0, {}), ("wiener", 4, {}), ("sparse", 0, {}), ("tv", 0, {}),
-             ("unet", 0, {}), ("posterior", 1, {}), ("posterior", 4, {})]  # fmt: skip
+    cases = [
+        ("kaiser_squires", 0, {}),
+        ("wiener", 0, {}),
+        ("wiener", 4, {}),
+        ("sparse", 0, {}),
+        ("tv", 0, {}),
+        ("unet", 0, {}),
+        ("posterior", 1, {}),
+        ("posterior", 4, {}),
+    ]
     if arguments.hmc:
         cases.append(("posterior", 1, {"sampler": "hmc"}))
     for method, samples, options in cases:
         found = []
-        taken = seconds(lambda method=method, samples=samples, options=options, found=found: found.append(
-            mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, num_samples=samples, **options).best),
-            1 if method == "posterior" else repeats)  # fmt: skip
+        taken = seconds(
+            lambda method=method, samples=samples, options=options, found=found: found.append(
+                mass_map(*data, pixel_scale=PIXEL_SCALE, method=method, num_samples=samples, **options).best
+            ),
+            1 if method == "posterior" else repeats,
+        )
         error, r = maps.map_errors(found[0], kappa, data[2])
         name, each = f"{options.get('sampler', '')} {method}".strip(), ""
         if samples:

@@ -140,8 +140,11 @@ def main():
             fits |= {f"sbi {density}": functools.partial(Peer, density) for density in arguments.peer}
             for method, fit in fits.items():
                 value, error, loss, train, draw = row(fit, task, n, observed, references, arguments)
-                print(f"{name:16s} {n:8d} {method:8s} {value:6.3f} {error:6.3f}  {known.get(n, '-')!s:9s} {loss:7.3f} "
-                      f"{train:10.1f} {draw:16.1f}", flush=True)
+                print(
+                    f"{name:16s} {n:8d} {method:8s} {value:6.3f} {error:6.3f}  {known.get(n, '-')!s:9s} {loss:7.3f} "
+                    f"{train:10.1f} {draw:16.1f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

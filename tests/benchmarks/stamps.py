@@ -22,11 +22,7 @@ from tfds_builders.cosmos_stamps import catalog, generation, psfs, rendering  # 
 def made_up(size):
     rng = np.random.default_rng(0)
     galaxies = np.zeros(size, catalog.COLUMNS)
-    galaxies["ident"], galaxies["mag_auto"], galaxies["flux"] = (
-        np.arange(size),
-        rng.uniform(21, 25.2, size),
-        5,
-    )
+    galaxies["ident"], galaxies["mag_auto"], galaxies["flux"] = (np.arange(size), rng.uniform(21, 25.2, size), 5)
     galaxies["n"] = np.round(np.exp(rng.uniform(np.log(0.3), np.log(6), size)) / 0.05) * 0.05
     galaxies["hlr"], galaxies["q"] = rng.lognormal(np.log(0.21), 0.6, size), rng.uniform(0.1, 1, size)
     galaxies["phi"], galaxies["zphot"], galaxies["flux_radius"] = rng.uniform(-1.5, 1.5, size), 1, 8

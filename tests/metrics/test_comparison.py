@@ -37,9 +37,9 @@ def test_means_are_calibrated():
     rng = np.random.default_rng(2)
     for paired in (False, True):
         sigma = [
-            comparison.mean_differences(
-                {"a": rng.gamma(2, size=300)}, {"a": rng.gamma(2, size=300)}, paired=paired
-            )["a"].sigma
+            comparison.mean_differences({"a": rng.gamma(2, size=300)}, {"a": rng.gamma(2, size=300)}, paired=paired)[
+                "a"
+            ].sigma
             for _ in range(200)
         ]
         assert abs(np.mean(sigma)) < 3 / np.sqrt(200) and abs(np.std(sigma) - 1) < 3 / np.sqrt(400)
@@ -76,9 +76,7 @@ def test_conditional_bias_is_found_where_it_is():
     size = rng.normal(1, 0.1, 5000)
     faint = mag > 24
     samples = {"size": size + rng.normal(0, 0.05, 5000) + 0.05 * faint}
-    biases = comparison.conditional_bias(
-        {"size": size}, samples, {"mag_auto": mag}, bins={"mag_auto": range(20, 26)}
-    )
+    biases = comparison.conditional_bias({"size": size}, samples, {"mag_auto": mag}, bins={"mag_auto": range(20, 26)})
     assert [b.low for b in biases] == [20, 21, 22, 23, 24]
     assert all(abs(b.mean.sigma) < 4 and abs(b.mean.percent) < 2 for b in biases[:-1])
     np.testing.assert_allclose(biases[-1].mean.percent, 5, atol=4 * biases[-1].mean.percent_error)
@@ -121,19 +119,10 @@ def test_stamp_features():
     [
         (lambda: comparison.mean_differences({"a": np.ones(3)}, {"b": np.ones(3)}), "none in common"),
         (lambda: comparison.wasserstein({"a": np.ones(3)}, {"a": np.ones(3)}, names=["a", "c"]), "'c'"),
-        (
-            lambda: comparison.mean_differences({"a": np.ones(3)}, {"a": np.ones(4)}, paired=True),
-            "equal length",
-        ),
-        (
-            lambda: comparison.conditional_bias({"a": np.ones(3)}, {"a": np.ones(3)}, {"z": np.ones(2)}),
-            "condition z",
-        ),
+        (lambda: comparison.mean_differences({"a": np.ones(3)}, {"a": np.ones(4)}, paired=True), "equal length"),
+        (lambda: comparison.conditional_bias({"a": np.ones(3)}, {"a": np.ones(3)}, {"z": np.ones(2)}), "condition z"),
         (lambda: comparison.memorisation(np.ones((3, 2)), np.ones((3, 2)), np.ones((3, 4))), "same d"),
-        (
-            lambda: comparison.memorisation(np.full((3, 2), np.nan), np.ones((3, 2)), np.ones((3, 2))),
-            "finite",
-        ),
+        (lambda: comparison.memorisation(np.full((3, 2), np.nan), np.ones((3, 2)), np.ones((3, 2))), "finite"),
     ],
 )
 def test_bad_input(call, message):

@@ -18,9 +18,16 @@ def pairs():
     found = []
     for number in range(64):
         kappa = SIGNAL * rng.normal(size=(64, 64))
-        found.append({"kappa": kappa, "shear": kappa + NOISE * rng.normal(size=kappa.shape), "noise_std": NOISE,
-                      "mask": rng.uniform(size=kappa.shape) > 0.1, "hole": np.eye(64, dtype=bool),
-                      "simulation": number % 8})
+        found.append(
+            {
+                "kappa": kappa,
+                "shear": kappa + NOISE * rng.normal(size=kappa.shape),
+                "noise_std": NOISE,
+                "mask": rng.uniform(size=kappa.shape) > 0.1,
+                "hole": np.eye(64, dtype=bool),
+                "simulation": number % 8,
+            }
+        )
     return found
 
 
@@ -80,8 +87,14 @@ def test_errors_are_those_of_simulations():
 
 
 def test_windows():
-    pair = {"kappa": np.arange(100.0).reshape(10, 10), "shear": np.zeros((10, 10, 2)), "noise_std": np.ones((10, 10)),
-            "mask": np.ones((10, 10), bool), "simulation": np.int64(3), "map": np.int64(1)}
+    pair = {
+        "kappa": np.arange(100.0).reshape(10, 10),
+        "shear": np.zeros((10, 10, 2)),
+        "noise_std": np.ones((10, 10)),
+        "mask": np.ones((10, 10), bool),
+        "simulation": np.int64(3),
+        "map": np.int64(1),
+    }
     (cut,) = mass_maps.windows([pair], 4, hole=0.25)
     assert cut["shear"].shape == (4, 4, 2) and cut["simulation"] == 3
     assert cut["hole"].sum() == 4 and cut["hole"][1:3, 1:3].all() and np.array_equal(cut["mask"], ~cut["hole"])
@@ -95,7 +108,10 @@ def test_samples_against_maps():
     white -= white.mean((2, 3), keepdims=True)
     samples, maps = 0.044 * white[0], 0.04 * white[1]
     found = {m.name: m for m in mass_maps.sample_metrics(samples, maps, np.arange(96) % 8, split="test")}
-    for name, expected in (("C(ell), 8000 < ell < 20000", 21), ("standard deviation, smoothed by 1'", 10),
-                           ("third moment, smoothed by 1'", 33)):
+    for name, expected in (
+        ("C(ell), 8000 < ell < 20000", 21),
+        ("standard deviation, smoothed by 1'", 10),
+        ("third moment, smoothed by 1'", 33),
+    ):
         metric = found[f"{name}, samples / simulations - 1 [%]"]
         assert abs(metric.value - expected) < 4.5 * metric.error and 0 < metric.error < 30

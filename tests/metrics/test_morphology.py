@@ -63,10 +63,7 @@ def test_gaussian(g1, g2, offset):
     r = measure(draw(galsim.Gaussian(sigma=0.3, flux=50).shear(g1=g1, g2=g2), offset=offset))
     assert r["flag"] == 0
     np.testing.assert_allclose(
-        [r["size"], r["g1"], r["g2"], r["g"], r["rho4"]],
-        [0.3, g1, g2, np.hypot(g1, g2), 2],
-        rtol=1e-3,
-        atol=1e-3,
+        [r["size"], r["g1"], r["g2"], r["g"], r["rho4"]], [0.3, g1, g2, np.hypot(g1, g2), 2], rtol=1e-3, atol=1e-3
     )
     outside = np.exp(-0.5 * 3.5**2)  # of the Kron aperture: 2.5 first moments are less than 3.5 sigma here
     np.testing.assert_allclose(r["flux"], 50 * (1 - outside), rtol=2e-3)
@@ -137,9 +134,7 @@ def test_noise_leaves_the_means():
     )
     clean = draw(profile)
     truth = measure(clean, noise_std=0.003) | {"asymmetry": 0}
-    noisy = morphology.measure(
-        clean + 0.003 * rng.standard_normal((150, 128, 128)).astype(np.float32), noise_std=0.003
-    )
+    noisy = morphology.measure(clean + 0.003 * rng.standard_normal((150, 128, 128)).astype(np.float32), noise_std=0.003)
     assert (noisy["flag"] == 0).all()
     bias = {
         "size": 0.005,
@@ -168,9 +163,7 @@ def test_failures_are_flagged_with_nan():
     assert all(np.isnan(r[name][1]) for name in morphology.STATISTICS)
     assert r["flag"][2] & morphology.TRUNCATED and np.isfinite(r["flux"][2])
     assert set(r) == set(morphology.STATISTICS) | {"flag"}
-    noise = morphology.measure(
-        rng.standard_normal((60, 48, 48)), noise_std=0.3
-    )  # sources that are no galaxies
+    noise = morphology.measure(rng.standard_normal((60, 48, 48)), noise_std=0.3)  # sources that are no galaxies
     failed = np.isnan([noise[name] for name in morphology.STATISTICS]).any(axis=0)
     assert failed.any() and (noise["flag"][failed] > 0).all()
 
@@ -215,9 +208,7 @@ def test_kron_magnitude_and_half_light_radius_of_real_galaxies():
     usable = (records["mag_auto"] < 24) & (radius > 0.1) & (radius < 0.8) & (flux > 1)
     chosen = np.random.default_rng(4).choice(np.flatnonzero(usable), 100, replace=False)
     psf = galsim.Gaussian(fwhm=0.1)
-    images = np.stack(
-        [draw(galsim.Convolve(catalogue.makeGalaxy(int(i), gal_type="parametric"), psf)) for i in chosen]
-    )
+    images = np.stack([draw(galsim.Convolve(catalogue.makeGalaxy(int(i), gal_type="parametric"), psf)) for i in chosen])
     r = morphology.measure(images, noise_std=0.00316)
     difference = r["magnitude"] - records["mag_auto"][chosen]
     assert abs(np.median(difference)) < 0.04 and np.median(np.abs(difference)) < 0.09

@@ -15,9 +15,7 @@ def test_residuals_of_pure_noise():
     r = residuals.calibration(image[..., None], model[..., None], std)
     expected = scipy.special.erf(np.array([1, 2]) / np.sqrt(2))
     pixels = image.size
-    for value, error, share in zip(
-        (r.within1, r.within2), (r.within1_error, r.within2_error), expected, strict=True
-    ):
+    for value, error, share in zip((r.within1, r.within2), (r.within1_error, r.within2_error), expected, strict=True):
         binomial = np.sqrt(share * (1 - share) / pixels)
         assert abs(value - share) < 4 * binomial and 0.6 < error / binomial < 1.5
     assert abs(r.chi2.mean() - 1) < 4 * np.sqrt(2 / pixels)

@@ -33,9 +33,7 @@ def parameters_of(fit):
     eta = -np.log(fit.q)
     angle = 2 * fit.position_angle
     radius = np.log(fit.half_light_radius / SCALE)
-    return np.array(
-        [fit.flux, fit.x / SCALE, fit.y / SCALE, radius, eta * np.cos(angle), eta * np.sin(angle), fit.n]
-    )
+    return np.array([fit.flux, fit.x / SCALE, fit.y / SCALE, radius, eta * np.cos(angle), eta * np.sin(angle), fit.n])
 
 
 @pytest.mark.parametrize("name", GALAXIES)
@@ -59,9 +57,7 @@ def test_jacobian(name):
 def test_parameters_are_recovered_within_their_errors(name):
     """Eight noise realisations: pulls (fit - truth) / Fisher error have mean 0 and variance 1; chi^2 is 1."""
     truth, clean = GALAXIES[name], galsim_image(GALAXIES[name])
-    jacobian = (
-        sersic_fit._Profile(clean.shape, PSF / PSF.sum()).draw(truth, derivatives=True)[1:].reshape(7, -1)
-    )
+    jacobian = sersic_fit._Profile(clean.shape, PSF / PSF.sum()).draw(truth, derivatives=True)[1:].reshape(7, -1)
     error = NOISE * np.sqrt(np.diag(np.linalg.inv(jacobian @ jacobian.T)))
     rng = np.random.default_rng(0)
     noise = NOISE * rng.standard_normal((8, *clean.shape))
@@ -131,8 +127,7 @@ def test_real_stamps_no_worse_than_many_random_starts(monkeypatch):
     catalogue = galsim.RealGalaxyCatalog("real_galaxy_catalog.fits", dir=str(shared("cosmos_real_stamps")))
     chosen = range(0, catalogue.nobjects, 4)
     stamps = [
-        (catalogue.getGalImage(i).array, catalogue.getPSFImage(i).array, catalogue.variance[i] ** 0.5)
-        for i in chosen
+        (catalogue.getGalImage(i).array, catalogue.getPSFImage(i).array, catalogue.variance[i] ** 0.5) for i in chosen
     ]
     ours = [sersic_fit.fit(*stamp).chi2 for stamp in stamps]
     rng = np.random.default_rng(3)

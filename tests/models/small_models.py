@@ -49,8 +49,12 @@ def normal(*shape, seed=0):
 
 def _density(cls, **options):
     context, y = normal(N, 3), normal(N, 2, seed=1)
-    return Case(make=lambda: cls(dim=2, context_dim=3, hidden=(8, 8), **options), adapt=(context, y), fit=(context, y),
-                arguments={"context": context, "y": y})
+    return Case(
+        make=lambda: cls(dim=2, context_dim=3, hidden=(8, 8), **options),
+        adapt=(context, y),
+        fit=(context, y),
+        arguments={"context": context, "y": y},
+    )
 
 
 def _committee():
@@ -61,8 +65,12 @@ def _committee():
 def _prepared():
     x, y = normal(N, 4), normal(N, 2, seed=1)
     options = {"hidden": (8, 8), "transforms": 2}
-    return Case(make=lambda: models.PreparedDensity(dim=2, x_shape=(4,), options=options), adapt=(x, y), fit=(x, y),
-                arguments={"x": x, "y": y})
+    return Case(
+        make=lambda: models.PreparedDensity(dim=2, x_shape=(4,), options=options),
+        adapt=(x, y),
+        fit=(x, y),
+        arguments={"x": x, "y": y},
+    )
 
 
 def _stamps():
@@ -78,22 +86,45 @@ def _galaxies(cls, **options):
     attrs = dict(zip(CONDITIONS, rng.uniform([20, 3, 0.1], [25, 20, 2], (N, 3)).astype("float32").T, strict=True))
     sizes = {"latent": latent, "size": STAMP, "psf_size": PSF, "decoder_units": (8,), "encoder_units": 16}
     arguments = {**stamps, **attrs, "z": normal(N, latent), "n": np.int32(3)}
-    return Case(make=lambda: cls(**sizes, **options), fit=(stamps | {"attrs": attrs},), arguments=arguments,
-                adapt=(normal(N, latent), attrs, np.ones(N)) if "flow" in options else None, untrained=("population",))
+    return Case(
+        make=lambda: cls(**sizes, **options),
+        fit=(stamps | {"attrs": attrs},),
+        arguments=arguments,
+        adapt=(normal(N, latent), attrs, np.ones(N)) if "flow" in options else None,
+        untrained=("population",),
+    )
 
 
 def _catalogue():
     rng = np.random.default_rng(3)
-    columns = {"mag_auto": (20, 25), "flux_radius": (3, 20), "zphot": (0.1, 2), "use_bulge": (0, 2), "flux": (1, 9),
-               "n": (0.5, 4), "hlr": (0.1, 1), "q": (0.2, 0.9), "phi": (-1, 1), "bulge_fraction": (0.2, 0.8),
-               "bulge_hlr": (0.1, 1), "bulge_q": (0.2, 0.9), "bulge_phi": (-1, 1), "disk_hlr": (0.1, 1),
-               "disk_q": (0.2, 0.9), "disk_phi": (-1, 1)}
+    columns = {
+        "mag_auto": (20, 25),
+        "flux_radius": (3, 20),
+        "zphot": (0.1, 2),
+        "use_bulge": (0, 2),
+        "flux": (1, 9),
+        "n": (0.5, 4),
+        "hlr": (0.1, 1),
+        "q": (0.2, 0.9),
+        "phi": (-1, 1),
+        "bulge_fraction": (0.2, 0.8),
+        "bulge_hlr": (0.1, 1),
+        "bulge_q": (0.2, 0.9),
+        "bulge_phi": (-1, 1),
+        "disk_hlr": (0.1, 1),
+        "disk_q": (0.2, 0.9),
+        "disk_phi": (-1, 1),
+    }
     catalogue = {name: rng.uniform(*limits, 64).astype("float32") for name, limits in columns.items()}
     catalogue["use_bulge"] = np.floor(catalogue["use_bulge"])
     catalogue["flux"] = 10 ** (-0.4 * (catalogue["mag_auto"] - 25.94))  # near the magnitude, as of real galaxies
     matrix = np.stack(list(catalogue.values()), -1)[:N]
-    return Case(make=lambda: models.CatalogFlow(transforms=1, hidden=(8,)), adapt=(catalogue,), fit=(catalogue,),
-                arguments={"catalogue": matrix, "n": np.int32(3)})
+    return Case(
+        make=lambda: models.CatalogFlow(transforms=1, hidden=(8,)),
+        adapt=(catalogue,),
+        fit=(catalogue,),
+        arguments={"catalogue": matrix, "n": np.int32(3)},
+    )
 
 
 def _kappa(cls, x, arguments=None):
@@ -108,11 +139,17 @@ def _kappa(cls, x, arguments=None):
 
 def _map_posterior():
     def make():
-        statistics = models.FieldStatistics(size=16, channels=2, noise_std=0.1, bands=4,
-                                            signal=100 * np.tile(np.eye(2), (8, 1, 1)))
+        statistics = models.FieldStatistics(
+            size=16, channels=2, noise_std=0.1, bands=4, signal=100 * np.tile(np.eye(2), (8, 1, 1))
+        )
         compressor = models.MapCompressor(statistics=statistics, outputs=3, hidden=(8,))
-        return models.MapPosterior(compressor=compressor, parameters=("a", "b"), bounds=[(0, 1), (-np.inf, np.inf)],
-                                   density="maf", options={"hidden": (8, 8), "transforms": 2})
+        return models.MapPosterior(
+            compressor=compressor,
+            parameters=("a", "b"),
+            bounds=[(0, 1), (-np.inf, np.inf)],
+            density="maf",
+            options={"hidden": (8, 8), "transforms": 2},
+        )
 
     maps = normal(32, 16, 16, 2)
     theta = np.random.default_rng(5).uniform(0.1, 0.9, (32, 2)).astype("float32")
@@ -129,12 +166,22 @@ CASES = {
     "Committee": dataclasses.replace(_density(models.MAF), make=_committee),
     "PreparedDensity": _prepared(),
     "GalaxyVAE": _galaxies(models.GalaxyVAE),
-    "FlowVAE": _galaxies(models.FlowVAE, flow={"transforms": 2, "hidden": (8,)},
-                         catalogue={"transforms": 1, "hidden": (8,)}),
+    "FlowVAE": _galaxies(
+        models.FlowVAE, flow={"transforms": 2, "hidden": (8,)}, catalogue={"transforms": 1, "hidden": (8,)}
+    ),
     "CatalogFlow": _catalogue(),
-    "KappaScore": _kappa(models.KappaScore, {"noisy": 0.05 * normal(N, 16, 16), "sigma": np.full(N, 0.05, "f4")},
-                         {"noisy": 0.05 * normal(1, 384, 384), "sigma": np.full(1, 0.05, "f4")}),
-    "KappaUNet": _kappa(models.KappaUNet, {"wiener": 0.02 * normal(N, 16, 16), "information": normal(N, 16, 16),
-                                           "precision": np.full((N, 16, 16), 48.0, "f4")}),
+    "KappaScore": _kappa(
+        models.KappaScore,
+        {"noisy": 0.05 * normal(N, 16, 16), "sigma": np.full(N, 0.05, "f4")},
+        {"noisy": 0.05 * normal(1, 384, 384), "sigma": np.full(1, 0.05, "f4")},
+    ),
+    "KappaUNet": _kappa(
+        models.KappaUNet,
+        {
+            "wiener": 0.02 * normal(N, 16, 16),
+            "information": normal(N, 16, 16),
+            "precision": np.full((N, 16, 16), 48.0, "f4"),
+        },
+    ),
     "MapPosterior": _map_posterior(),
 }

@@ -31,8 +31,9 @@ def expected(name):
 
 def test_no_model_is_left_out():
     exported = {name: getattr(models, name) for name in dir(models)}
-    exported = {name for name, cls in exported.items()
-                if inspect.isclass(cls) and issubclass(cls, models.ProbabilisticModel)}
+    exported = {
+        name for name, cls in exported.items() if inspect.isclass(cls) and issubclass(cls, models.ProbabilisticModel)
+    }
     assert CASES.keys() == exported - {"ProbabilisticModel", "ConditionalDensity"}  # which others are made of
 
 
@@ -66,8 +67,11 @@ def test_gradients_reach_every_weight(name):
 def outputs(call, model, name, seed=SEED):
     """What the endpoints return: endpoint -> dict of arrays."""
     arguments = CASES[name].arguments | {"seed": seed}
-    inside = {endpoint: {spec.name: arguments[spec.name] for spec in signature}
-              for endpoint, (_, signature) in model.endpoints().items() if endpoint != "serving_default"}
+    inside = {
+        endpoint: {spec.name: arguments[spec.name] for spec in signature}
+        for endpoint, (_, signature) in model.endpoints().items()
+        if endpoint != "serving_default"
+    }
     return {endpoint: call(endpoint, given) for endpoint, given in inside.items()}
 
 
@@ -76,8 +80,9 @@ def assert_same(found, expected, tolerance):
     for endpoint, values in expected.items():
         for key, value in values.items():
             scale = np.sqrt(np.mean(np.square(value, dtype=float))) + 1e-30
-            np.testing.assert_allclose(found[endpoint][key], value, rtol=tolerance, atol=tolerance * scale,
-                                       err_msg=f"{endpoint}/{key}")
+            np.testing.assert_allclose(
+                found[endpoint][key], value, rtol=tolerance, atol=tolerance * scale, err_msg=f"{endpoint}/{key}"
+            )
 
 
 @every

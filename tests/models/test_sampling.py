@@ -64,8 +64,10 @@ def test_former_calls_draw_the_same():
     np.testing.assert_array_equal(flow.sample(n=2, seed=1), flow.sample(2, seed=1))
     score = zoo.load("score_kappa")
     maps = score.sample(2, (32, 48), seed=1, steps=2)
-    for call in (lambda: score.sample((32, 48), 1, count=2, steps=2),
-                 lambda: score.sample(shape=(32, 48), seed=1, count=2, steps=2)):  # fmt: skip
+    for call in (
+        lambda: score.sample((32, 48), 1, count=2, steps=2),
+        lambda: score.sample(shape=(32, 48), seed=1, count=2, steps=2),
+    ):
         np.testing.assert_array_equal(call(), maps)
 
 

@@ -12,9 +12,7 @@ from deepcosmo.nn.made import MADE
 @pytest.mark.parametrize("dim, context_dim", [(1, 0), (2, 0), (5, 0), (1, 2), (5, 2)])
 def test_made_is_autoregressive_and_complete(dim, context_dim, residual):
     keras.utils.set_random_seed(0)
-    made = MADE(
-        dim=dim, outputs=3, hidden=(16, 16), context_dim=context_dim, residual=residual, activation="tanh"
-    )
+    made = MADE(dim=dim, outputs=3, hidden=(16, 16), context_dim=context_dim, residual=residual, activation="tanh")
     made.build()
     x = tf.constant(np.random.default_rng(0).normal(size=(4, dim)), tf.float32)
     context = tf.ones((4, context_dim))

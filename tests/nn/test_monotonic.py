@@ -7,10 +7,10 @@ import tensorflow as tf
 from deepcosmo.nn import monotonic
 
 
-@pytest.mark.parametrize("function, inverse, parameters", [
-    (monotonic.affine, monotonic.affine_inverse, 2),
-    (monotonic.spline, monotonic.spline_inverse, 23),
-])
+@pytest.mark.parametrize(
+    "function, inverse, parameters",
+    [(monotonic.affine, monotonic.affine_inverse, 2), (monotonic.spline, monotonic.spline_inverse, 23)],
+)
 def test_monotonic(function, inverse, parameters):
     rng = np.random.default_rng(3)
     x = tf.constant(rng.normal(scale=3, size=(2000, 2)), tf.float32)

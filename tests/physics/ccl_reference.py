@@ -1,6 +1,6 @@
 """Numbers of CCL (Chisari et al. 2019, arXiv:1812.05995) for the tests of cosmology.
 
-    python tests/physics/ccl_reference.py      # writes them anew; needs pyccl
+python tests/physics/ccl_reference.py      # writes them anew; needs pyccl
 """
 
 import pathlib
@@ -14,11 +14,13 @@ Z = np.array([0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0])
 K = np.geomspace(1e-4, 20, 200)  # 1/Mpc
 ELL = np.unique(np.round(np.geomspace(10, 5000, 25)))
 SOURCE_Z = np.linspace(0, 3, 301)
-SOURCES = np.stack([
-    SOURCE_Z**2 * np.exp(-((SOURCE_Z / 0.4) ** 1.5)),
-    np.exp(-0.5 * ((SOURCE_Z - 1.0) / 0.15) ** 2),
-    np.exp(-0.5 * ((SOURCE_Z - 1.8) / 0.25) ** 2),
-])  # fmt: skip
+SOURCES = np.stack(
+    [
+        SOURCE_Z**2 * np.exp(-((SOURCE_Z / 0.4) ** 1.5)),
+        np.exp(-0.5 * ((SOURCE_Z - 1.0) / 0.15) ** 2),
+        np.exp(-0.5 * ((SOURCE_Z - 1.8) / 0.25) ** 2),
+    ]
+)
 FIDUCIAL = Cosmology(omega_c=0.25, omega_b=0.05, h=0.7, n_s=0.96, sigma_8=0.8)
 
 
@@ -35,18 +37,28 @@ def main():
     a = 1 / (1 + Z)
     results = []
     for c in universes():
-        theirs = ccl.Cosmology(Omega_c=c.omega_c, Omega_b=c.omega_b, h=c.h, n_s=c.n_s, sigma8=c.sigma_8, w0=c.w_0,
-                               transfer_function="eisenstein_hu", matter_power_spectrum="halofit")
+        theirs = ccl.Cosmology(
+            Omega_c=c.omega_c,
+            Omega_b=c.omega_b,
+            h=c.h,
+            n_s=c.n_s,
+            sigma8=c.sigma_8,
+            w0=c.w_0,
+            transfer_function="eisenstein_hu",
+            matter_power_spectrum="halofit",
+        )
         tracers = [ccl.WeakLensingTracer(theirs, dndz=(SOURCE_Z, n)) for n in SOURCES]
-        results.append({
-            "hubble_rate": theirs.h_over_h0(a),
-            "comoving_distance": theirs.comoving_radial_distance(a),
-            "growth": theirs.growth_factor(a),
-            "growth_rate": theirs.growth_rate(a),
-            "linear_power": [theirs.linear_matter_power(K, x) for x in a],
-            "nonlinear_power": [theirs.nonlin_matter_power(K, x) for x in a],
-            "angular_power": [[ccl.angular_cl(theirs, s, t, ELL) for s in tracers] for t in tracers],
-        })  # fmt: skip
+        results.append(
+            {
+                "hubble_rate": theirs.h_over_h0(a),
+                "comoving_distance": theirs.comoving_radial_distance(a),
+                "growth": theirs.growth_factor(a),
+                "growth_rate": theirs.growth_rate(a),
+                "linear_power": [theirs.linear_matter_power(K, x) for x in a],
+                "nonlinear_power": [theirs.nonlin_matter_power(K, x) for x in a],
+                "angular_power": [[ccl.angular_cl(theirs, s, t, ELL) for s in tracers] for t in tracers],
+            }
+        )
     stacked = {name: np.array([r[name] for r in results]) for name in results[0]}
     np.savez_compressed(FILE, version=ccl.__version__, **stacked)
 

@@ -38,12 +38,15 @@ def test_angular_power_is_ccls(pair):
     np.testing.assert_allclose(ours, pair[1]["angular_power"], rtol=5e-4)
 
 
-@pytest.mark.parametrize(("z", "n_z", "rtol"), [
-    (*lensing_survey.lsst_y10().sources(), 1e-4),
-    (SOURCE_Z, SOURCES, 1e-4),
-    (np.array([0.0, 1.5]), np.ones((1, 2)), 1e-4),
-    (SOURCE_Z, np.exp(-0.5 * ((SOURCE_Z - np.array([[0.3], [2.5]])) / 0.02) ** 2), 1e-3),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("z", "n_z", "rtol"),
+    [
+        (*lensing_survey.lsst_y10().sources(), 1e-4),
+        (SOURCE_Z, SOURCES, 1e-4),
+        (np.array([0.0, 1.5]), np.ones((1, 2)), 1e-4),
+        (SOURCE_Z, np.exp(-0.5 * ((SOURCE_Z - np.array([[0.3], [2.5]])) / 0.02) ** 2), 1e-3),
+    ],
+)
 def test_angular_power_is_the_integral(z, n_z, rtol):
     """Over lenses and sources by the trapezoidal rule, at all redshifts of the sources and many that crowd near 0."""
     ell = np.array([10.0, 30, 100, 1000, 5000])
@@ -71,8 +74,10 @@ def test_camb_is_met_within_the_error_of_the_fitting_formula():
     np.testing.assert_allclose(distance, table["comoving_distance_Mpc_h"][:, 1:], rtol=1e-7)
     for i in range(len(h)):  # k in h/Mpc differs between cosmologies
         universe = Cosmology(*(float(values[i]) for values in universes))
-        for power, key in ((cosmology.linear_power, "Plin_Mpc3_h3"),
-                           (cosmology.nonlinear_power, "Pnl_halofit_takahashi_Mpc3_h3")):
+        for power, key in (
+            (cosmology.linear_power, "Plin_Mpc3_h3"),
+            (cosmology.nonlinear_power, "Pnl_halofit_takahashi_Mpc3_h3"),
+        ):
             error = power(universe, k * h[i], z).numpy() * h[i] ** 3 / table[key][i] - 1
             assert np.sqrt(np.mean(error[:, chosen] ** 2)) < 0.03
             assert np.abs(error[:, chosen]).max() < 0.12
@@ -136,12 +141,15 @@ def test_astropys_cosmologies():
     np.testing.assert_array_equal(as_it_is, converted)
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda a: a.LambdaCDM(70, 0.3, 0.6, Ob0=0.05), "flat"),
-    (lambda a: a.Flatw0waCDM(70, 0.3, wa=0.1, Ob0=0.05), "flat"),
-    (lambda a: a.FlatLambdaCDM(70, 0.3), "Ob0"),
-    (lambda a: a.FlatLambdaCDM(70, 0.3, Ob0=0.05), "sigma_8 and n_s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda a: a.LambdaCDM(70, 0.3, 0.6, Ob0=0.05), "flat"),
+        (lambda a: a.Flatw0waCDM(70, 0.3, wa=0.1, Ob0=0.05), "flat"),
+        (lambda a: a.FlatLambdaCDM(70, 0.3), "Ob0"),
+        (lambda a: a.FlatLambdaCDM(70, 0.3, Ob0=0.05), "sigma_8 and n_s"),
+    ],
+)
 def test_astropys_cosmologies_that_are_refused(make, words):
     from astropy import cosmology as astropy
 
@@ -149,10 +157,16 @@ def test_astropys_cosmologies_that_are_refused(make, words):
         Cosmology.from_astropy(make(astropy))
 
 
-@pytest.mark.parametrize(("z", "n_z"), [
-    ([0.0, 1.0, 0.5], [1.0, 1.0, 1.0]), ([0.0, 1.0], [1.0, -1.0]), ([0.0, 1.0], [0.0, 0.0]), ([0.0, 1.0], [1.0]),
-    ([0.0, 1.0], [1.0, np.nan]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("z", "n_z"),
+    [
+        ([0.0, 1.0, 0.5], [1.0, 1.0, 1.0]),
+        ([0.0, 1.0], [1.0, -1.0]),
+        ([0.0, 1.0], [0.0, 0.0]),
+        ([0.0, 1.0], [1.0]),
+        ([0.0, 1.0], [1.0, np.nan]),
+    ],
+)
 def test_bad_redshift_distributions(z, n_z):
     with pytest.raises(ValueError, match="n_z must"):
         cosmology.angular_power(FIDUCIAL, [100.0], z, n_z)
@@ -228,23 +242,37 @@ def test_units_are_converted():
     np.testing.assert_array_equal(cosmology.growth(FIDUCIAL, Z * redshift), cosmology.growth(FIDUCIAL, Z))
     half = cosmology.hubble_rate(FIDUCIAL, 50 * units.percent)
     np.testing.assert_array_equal(half, cosmology.hubble_rate(FIDUCIAL, 0.5))
-    np.testing.assert_allclose(cosmology.linear_power(FIDUCIAL, K / 1000 / units.kpc, Z * redshift),
-                               cosmology.linear_power(FIDUCIAL, K, Z), rtol=1e-12)  # fmt: skip
-    np.testing.assert_array_equal(cosmology.angular_power(FIDUCIAL, 100.0, SOURCE_Z * redshift, SOURCES),
-                                  cosmology.angular_power(FIDUCIAL, 100.0, SOURCE_Z, SOURCES))  # fmt: skip
+    np.testing.assert_allclose(
+        cosmology.linear_power(FIDUCIAL, K / 1000 / units.kpc, Z * redshift),
+        cosmology.linear_power(FIDUCIAL, K, Z),
+        rtol=1e-12,
+    )
+    np.testing.assert_array_equal(
+        cosmology.angular_power(FIDUCIAL, 100.0, SOURCE_Z * redshift, SOURCES),
+        cosmology.angular_power(FIDUCIAL, 100.0, SOURCE_Z, SOURCES),
+    )
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: cosmology.comoving_distance(FIDUCIAL, 100 * units.Mpc), "z must have no unit; its unit is Mpc"),
-    (lambda: cosmology.linear_power(FIDUCIAL, 0.1 * littleh / units.Mpc, 0.0), "k must have the unit 1/Mpc"),
-    (lambda: cosmology.growth(FIDUCIAL._replace(h=70 * units.km / units.s / units.Mpc), 0.0), "h must have no unit"),
-    (lambda: cosmology.angular_power(FIDUCIAL, 100 / units.deg, SOURCE_Z, SOURCES), "ell must have no unit"),
-    (lambda: cosmology.linear_power(FIDUCIAL, 0.1, [[0.0, 1.0]]), r"z must be a number or \(nz,\); got \(1, 2\)"),
-    (lambda: cosmology.linear_power(FIDUCIAL, np.ones((3, 4)), [0.0, 1.0]), r"k must be .* got \(3, 4\), with z"),
-    (lambda: cosmology.angular_power(FIDUCIAL, [[100.0]], SOURCE_Z, SOURCES), r"ell must be a number or \(n_ell,\)"),
-    (lambda: cosmology.angular_power(FIDUCIAL, 100.0, 1.0, 1.0), r"n_z must be .* got \(\), \(\)"),
-    (lambda: cosmology.growth(FIDUCIAL._replace(h=[0.6, 0.7], n_s=[1.0] * 3), 0.0), r"h \(2,\), n_s \(3,\)"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: cosmology.comoving_distance(FIDUCIAL, 100 * units.Mpc), "z must have no unit; its unit is Mpc"),
+        (lambda: cosmology.linear_power(FIDUCIAL, 0.1 * littleh / units.Mpc, 0.0), "k must have the unit 1/Mpc"),
+        (
+            lambda: cosmology.growth(FIDUCIAL._replace(h=70 * units.km / units.s / units.Mpc), 0.0),
+            "h must have no unit",
+        ),
+        (lambda: cosmology.angular_power(FIDUCIAL, 100 / units.deg, SOURCE_Z, SOURCES), "ell must have no unit"),
+        (lambda: cosmology.linear_power(FIDUCIAL, 0.1, [[0.0, 1.0]]), r"z must be a number or \(nz,\); got \(1, 2\)"),
+        (lambda: cosmology.linear_power(FIDUCIAL, np.ones((3, 4)), [0.0, 1.0]), r"k must be .* got \(3, 4\), with z"),
+        (
+            lambda: cosmology.angular_power(FIDUCIAL, [[100.0]], SOURCE_Z, SOURCES),
+            r"ell must be a number or \(n_ell,\)",
+        ),
+        (lambda: cosmology.angular_power(FIDUCIAL, 100.0, 1.0, 1.0), r"n_z must be .* got \(\), \(\)"),
+        (lambda: cosmology.growth(FIDUCIAL._replace(h=[0.6, 0.7], n_s=[1.0] * 3), 0.0), r"h \(2,\), n_s \(3,\)"),
+    ],
+)
 def test_units_and_shapes_that_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call()

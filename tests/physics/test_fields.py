@@ -84,20 +84,27 @@ def test_one_shift_stands_for_all_bins_and_units_are_converted():
     np.testing.assert_array_equal(
         fields.lognormal_maps(c_ell, ELL, 0.02, shape=SHAPE, pixel_scale=scale, seed=(1, 2)), plain
     )
-    for ours, theirs in zip(*(fields.measured_power(plain, pixel_scale=s, edges=EDGES) for s in (scale, PIXEL)),
-                            strict=True):
+    for ours, theirs in zip(
+        *(fields.measured_power(plain, pixel_scale=s, edges=EDGES) for s in (scale, PIXEL)), strict=True
+    ):
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda sky: fields.gaussian_maps(C_ELL[0, 0], ELL, **sky), r"c_ell must be \(\.\.\., bins, bins, n_ell\)"),
-    (lambda sky: fields.gaussian_maps(C_ELL, ELL[:-1], **sky), "n_ell = 59 multipoles; got"),
-    (lambda sky: fields.gaussian_maps(C_ELL[..., 0], 100.0, **sky), "ell must be two or more increasing"),
-    (lambda sky: fields.lognormal_maps(C_ELL, ELL, [0.1] * 3, **sky), "shift must be a number or .* of 2 bins"),
-    (lambda sky: fields.gaussian_maps(C_ELL, ELL, **(sky | {"pixel_scale": 1 * units.Mpc})), "pixel_scale must have"),
-    (lambda _: fields.measured_power(np.zeros(SHAPE), pixel_scale=PIXEL, edges=EDGES), "maps must be"),
-    (lambda _: fields.measured_power(np.zeros((1, *SHAPE)), pixel_scale=PIXEL, edges=100.0), "edges must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda sky: fields.gaussian_maps(C_ELL[0, 0], ELL, **sky), r"c_ell must be \(\.\.\., bins, bins, n_ell\)"),
+        (lambda sky: fields.gaussian_maps(C_ELL, ELL[:-1], **sky), "n_ell = 59 multipoles; got"),
+        (lambda sky: fields.gaussian_maps(C_ELL[..., 0], 100.0, **sky), "ell must be two or more increasing"),
+        (lambda sky: fields.lognormal_maps(C_ELL, ELL, [0.1] * 3, **sky), "shift must be a number or .* of 2 bins"),
+        (
+            lambda sky: fields.gaussian_maps(C_ELL, ELL, **(sky | {"pixel_scale": 1 * units.Mpc})),
+            "pixel_scale must have",
+        ),
+        (lambda _: fields.measured_power(np.zeros(SHAPE), pixel_scale=PIXEL, edges=EDGES), "maps must be"),
+        (lambda _: fields.measured_power(np.zeros((1, *SHAPE)), pixel_scale=PIXEL, edges=100.0), "edges must be"),
+    ],
+)
 def test_spectra_and_maps_that_are_refused(call, words):
     with pytest.raises(ValueError, match=words):
         call({"shape": SHAPE, "pixel_scale": PIXEL, "seed": (1, 2)})

@@ -66,16 +66,19 @@ def test_the_cosmos_map_is_reproduced():
     np.testing.assert_allclose(scipy.ndimage.gaussian_filter(kappa, 2)[:, ::-1], reference, rtol=0, atol=2.3e-9)
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: lensing.shear_to_kappa(np.zeros((8, 8))), "shear must"),
-    (lambda: lensing.shear_to_kappa(np.zeros((8, 8, 3))), "shear must have shape"),
-    (lambda: lensing.shear_to_kappa(np.zeros((8, 8, 2)), modes="B"), "modes must be"),
-    (lambda: lensing.kappa_to_shear(np.zeros(8)), "kappa must"),
-    (lambda: lensing.kappa_to_shear(np.zeros((8, 8)), padding=-1), "padding must not"),
-    (lambda: lensing.kappa_to_shear(0.1), "kappa must"),
-    (lambda: lensing.kappa_to_shear(np.zeros((8, 8)) * units.Mpc), "kappa must have no unit; its unit is Mpc"),
-    (lambda: lensing.kappa_to_shear(np.ma.masked_equal(np.eye(8), 1)), "kappa must be known everywhere; 8 values"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: lensing.shear_to_kappa(np.zeros((8, 8))), "shear must"),
+        (lambda: lensing.shear_to_kappa(np.zeros((8, 8, 3))), "shear must have shape"),
+        (lambda: lensing.shear_to_kappa(np.zeros((8, 8, 2)), modes="B"), "modes must be"),
+        (lambda: lensing.kappa_to_shear(np.zeros(8)), "kappa must"),
+        (lambda: lensing.kappa_to_shear(np.zeros((8, 8)), padding=-1), "padding must not"),
+        (lambda: lensing.kappa_to_shear(0.1), "kappa must"),
+        (lambda: lensing.kappa_to_shear(np.zeros((8, 8)) * units.Mpc), "kappa must have no unit; its unit is Mpc"),
+        (lambda: lensing.kappa_to_shear(np.ma.masked_equal(np.eye(8), 1)), "kappa must be known everywhere; 8 values"),
+    ],
+)
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()

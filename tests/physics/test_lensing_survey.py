@@ -86,8 +86,9 @@ def test_shifts_of_the_benchmark_are_looked_up_as_it_does(table):
     values = np.stack([rng.uniform(0.15, 0.6, 50), rng.uniform(0.6, 1.1, 50), rng.uniform(-1.8, -0.5, 50)])
     low, high = table[0, 0, 0, 0, :3], table[-1, -1, -1, 0, :3]
     places = [(v - a) / (b - a) * 8 - 0.5 for v, a, b in zip(values, low, high, strict=True)]
-    expected = np.stack([scipy.ndimage.map_coordinates(table[..., i, 4], places, order=1, mode="nearest")
-                         for i in range(5)], -1)  # fmt: skip
+    expected = np.stack(
+        [scipy.ndimage.map_coordinates(table[..., i, 4], places, order=1, mode="nearest") for i in range(5)], -1
+    )
     # which is linear between the nodes of the table, where the fit is smooth
     np.testing.assert_allclose(lsst_y10(shifts="sbi_lens").shift(parameters(*values)), expected, rtol=0.015)
 

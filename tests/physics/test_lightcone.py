@@ -70,8 +70,10 @@ def test_the_nearest_plane_is_not_deflected():
     planes = made_up(planes=24)
     only = [d if i == 0 else np.zeros_like(d) for i, d in enumerate(planes.densities)]
     planes = planes._replace(densities=only)
-    straight, bent = (lightcone.convergence(planes, [0.9], shape=(48, 48), pixel_scale=2.0, ray_traced=r).numpy()
-                      for r in (False, True))
+    straight, bent = (
+        lightcone.convergence(planes, [0.9], shape=(48, 48), pixel_scale=2.0, ray_traced=r).numpy()
+        for r in (False, True)
+    )
     np.testing.assert_allclose(bent, straight, atol=2e-3 * np.abs(straight).max())
 
 
@@ -86,8 +88,10 @@ def test_cones_are_different_and_repeatable():
 def test_one_source_redshift_is_a_number():
     planes = made_up()
     np.testing.assert_array_equal(lightcone.lensing_weights(planes, 0.8), lightcone.lensing_weights(planes, [0.8])[0])
-    one, same = (lightcone.convergence(planes, z, shape=(16, 24), pixel_scale=s, seed=1).numpy()
-                 for z, s in ((0.8, 1 * units.arcmin), ([0.8], 1.0)))  # fmt: skip
+    one, same = (
+        lightcone.convergence(planes, z, shape=(16, 24), pixel_scale=s, seed=1).numpy()
+        for z, s in ((0.8, 1 * units.arcmin), ([0.8], 1.0))
+    )
     np.testing.assert_array_equal(one, same[0])
     with pytest.raises(ValueError, match="n_z must be"):
         lightcone.lensing_weights(planes, 0.8, 1.0)

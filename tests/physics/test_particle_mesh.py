@@ -77,8 +77,10 @@ def test_same_seed_same_universe():
 
 
 def test_one_redshift_is_a_number():
-    runs = [particle_mesh.evolve(PLANCK, z, box=box, particles=8, seed=1)
-            for z, box in ((2.0, 50.0), ([2.0], 5e4 * units.kpc))]  # fmt: skip
+    runs = [
+        particle_mesh.evolve(PLANCK, z, box=box, particles=8, seed=1)
+        for z, box in ((2.0, 50.0), ([2.0], 5e4 * units.kpc))
+    ]
     ((z, one),), ((_, same),) = (list(run) for run in runs)
     assert z == 2.0
     np.testing.assert_array_equal(one, same)

@@ -102,6 +102,7 @@ def test_tangential_shear_is_a_peak_where_the_wcs_says(ra, dec):
 @pytest.mark.parametrize(("ra", "dec"), CENTERS[1:])
 def test_tangent_maps_are_the_same_everywhere_on_the_sky(ra, dec):
     """A field off the equator, with its shear measured from each galaxy's own north, is one on the equator."""
+
     def binned(ra, dec):
         grid = SkyGrid(ra=ra, dec=dec, shape=(60, 70), pixel_scale=5)
         at = SkyCoord(ra, dec, unit="deg").directional_offset_by(60 * u.deg, 1.2 * u.deg)
@@ -121,9 +122,12 @@ def test_turning_keeps_the_size_of_shear():
 def random_catalog(n=500, ra=150.0, dec=20.0, seed=0):
     rng = np.random.default_rng(seed)
     return {
-        "ra": ra + rng.uniform(-0.5, 0.5, n), "dec": dec + rng.uniform(-0.4, 0.4, n),
-        "e1": rng.normal(size=n), "e2": rng.normal(size=n), "weight": rng.uniform(0.1, 3, n),
-    }  # fmt: skip
+        "ra": ra + rng.uniform(-0.5, 0.5, n),
+        "dec": dec + rng.uniform(-0.4, 0.4, n),
+        "e1": rng.normal(size=n),
+        "e2": rng.normal(size=n),
+        "weight": rng.uniform(0.1, 3, n),
+    }
 
 
 GRID = SkyGrid(ra=150.0, dec=20.0, shape=(8, 10), pixel_scale=6)
@@ -224,12 +228,10 @@ def test_order_of_galaxies_and_scale_of_weights_do_not_matter():
     assert np.abs(unweighted.shear - maps.shear).max() > 0.1
 
 
-@pytest.mark.parametrize(("signs", "along_ra", "along_diagonal"), [
-    ((1, 1), (1, 0), (0, 1)),
-    ((1, -1), (1, 0), (0, -1)),
-    ((-1, 1), (-1, 0), (0, 1)),
-    ((-1, -1), (-1, 0), (0, -1)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("signs", "along_ra", "along_diagonal"),
+    [((1, 1), (1, 0), (0, 1)), ((1, -1), (1, 0), (0, -1)), ((-1, 1), (-1, 0), (0, 1)), ((-1, -1), (-1, 0), (0, -1))],
+)
 def test_signs(signs, along_ra, along_diagonal):
     """Galaxies stretched along RA, and along growing RA and Dec, in the four frames of the docstring."""
     for e, gamma in ((along_ra, (1, 0)), (along_diagonal, (0, 1))):
@@ -272,9 +274,10 @@ def test_masked_galaxies_do_not_count(name, form):
         np.testing.assert_array_equal(GRID.index(given["ra"], given["dec"])[hidden], -1)
 
 
-@pytest.mark.parametrize(("sentinel", "share"), [
-    (-9.0, 0.002), (-9.0, 0.05), (-99.0, 0.7), (999.0, 0.05), (-1.6375e30, 0.002), (-1.6375e30, 0.7),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sentinel", "share"),
+    [(-9.0, 0.002), (-9.0, 0.05), (-99.0, 0.7), (999.0, 0.05), (-1.6375e30, 0.002), (-1.6375e30, 0.7)],
+)
 def test_sentinels_are_left_out_with_a_warning(sentinel, share):
     catalog = random_catalog()
     for name in ("e1", "e2"):
@@ -303,34 +306,40 @@ def bin_with(**changes):
     return lambda: catalog_to_map(**(random_catalog(3) | changes), grid=GRID)
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (bin_with(e1=[0.1, np.nan, 0.2]), "e1 must be finite; 1 of 3 values"),
-    (bin_with(e1=[-999, -999, -999]), "3 of 3 galaxies have no possible shear"),
-    (bin_with(e1=np.ma.array([0.1, 0.2, 0.3], mask=True)), "each of the 3 galaxies has a masked value"),
-    (bin_with(e1=np.ma.array([0.1, np.inf, 0.3], mask=[1, 0, 0])), "e1 must be finite; 1 of 2 values"),
-    (bin_with(ra=[1, 2, 3] * u.s), "ra must have the unit deg, or one that converts to it; its unit is s"),
-    (bin_with(e2=[1, 2, 3] * u.deg), "e2 must have no unit; its unit is deg"),
-    (lambda: SkyGrid.around([0, 1], [0, 1] * u.m, pixel_scale=1), "dec must have the unit deg"),
-    (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=1 * u.m), "pixel_scale must have the unit arcmin"),
-    (lambda: SkyGrid(ra=np.ma.masked, dec=0, shape=(4, 4), pixel_scale=1), "ra must be finite"),
-    (bin_with(weight=[1, np.inf, 1]), "weight must be finite"),
-    (bin_with(weight=[1, -0.5, 1]), "weight must lie between 0 and inf; got -0.5 to 1"),
-    (bin_with(ra=[150, 361, 150]), "ra must lie between -360 and 360 deg; got 150.0 to 361"),
-    (bin_with(dec=[20, 20, -90.5]), "dec must lie between -90 and 90 deg; got -90.5"),
-    (bin_with(ra=[150, 150]), "of one length; got .*'ra': .2,."),
-    (lambda: catalog_to_map([], [], [], [], grid=GRID), "catalogue is empty"),
-    (lambda: SkyGrid.around([], [], pixel_scale=1), "catalogue is empty"),
-    (bin_with(ra=[15, 16, 17]), "no galaxy .* around RA 150.0000, Dec 20.0000; got RA 15.0000 to 17"),
-    (bin_with(weight=[0, 0, 0]), "no galaxy of positive weight"),
-    (lambda: catalog_to_map(**random_catalog(), grid=GRID, signs=(1, 0)), "signs must"),
-    (lambda: SkyGrid.around([0, 180], [0, 0], pixel_scale=1), "RA 0 to 180"),
-    (lambda: SkyGrid.around([0, 2], [0, 0], pixel_scale=0.01), "more than 8192 pixels of 0.01 arcmin"),
-    (lambda: SkyGrid(ra=0, dec=91, shape=(4, 4), pixel_scale=1), "dec must lie"),
-    (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4.5), pixel_scale=1), "shape must be"),
-    (lambda: SkyGrid(ra=0, dec=0, shape=(4,), pixel_scale=1), "shape must be"),
-    (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=0), "pixel_scale must be"),
-    (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=1, projection="flat"), "one of tangent, plain; got 'flat'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (bin_with(e1=[0.1, np.nan, 0.2]), "e1 must be finite; 1 of 3 values"),
+        (bin_with(e1=[-999, -999, -999]), "3 of 3 galaxies have no possible shear"),
+        (bin_with(e1=np.ma.array([0.1, 0.2, 0.3], mask=True)), "each of the 3 galaxies has a masked value"),
+        (bin_with(e1=np.ma.array([0.1, np.inf, 0.3], mask=[1, 0, 0])), "e1 must be finite; 1 of 2 values"),
+        (bin_with(ra=[1, 2, 3] * u.s), "ra must have the unit deg, or one that converts to it; its unit is s"),
+        (bin_with(e2=[1, 2, 3] * u.deg), "e2 must have no unit; its unit is deg"),
+        (lambda: SkyGrid.around([0, 1], [0, 1] * u.m, pixel_scale=1), "dec must have the unit deg"),
+        (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=1 * u.m), "pixel_scale must have the unit arcmin"),
+        (lambda: SkyGrid(ra=np.ma.masked, dec=0, shape=(4, 4), pixel_scale=1), "ra must be finite"),
+        (bin_with(weight=[1, np.inf, 1]), "weight must be finite"),
+        (bin_with(weight=[1, -0.5, 1]), "weight must lie between 0 and inf; got -0.5 to 1"),
+        (bin_with(ra=[150, 361, 150]), "ra must lie between -360 and 360 deg; got 150.0 to 361"),
+        (bin_with(dec=[20, 20, -90.5]), "dec must lie between -90 and 90 deg; got -90.5"),
+        (bin_with(ra=[150, 150]), "of one length; got .*'ra': .2,."),
+        (lambda: catalog_to_map([], [], [], [], grid=GRID), "catalogue is empty"),
+        (lambda: SkyGrid.around([], [], pixel_scale=1), "catalogue is empty"),
+        (bin_with(ra=[15, 16, 17]), "no galaxy .* around RA 150.0000, Dec 20.0000; got RA 15.0000 to 17"),
+        (bin_with(weight=[0, 0, 0]), "no galaxy of positive weight"),
+        (lambda: catalog_to_map(**random_catalog(), grid=GRID, signs=(1, 0)), "signs must"),
+        (lambda: SkyGrid.around([0, 180], [0, 0], pixel_scale=1), "RA 0 to 180"),
+        (lambda: SkyGrid.around([0, 2], [0, 0], pixel_scale=0.01), "more than 8192 pixels of 0.01 arcmin"),
+        (lambda: SkyGrid(ra=0, dec=91, shape=(4, 4), pixel_scale=1), "dec must lie"),
+        (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4.5), pixel_scale=1), "shape must be"),
+        (lambda: SkyGrid(ra=0, dec=0, shape=(4,), pixel_scale=1), "shape must be"),
+        (lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=0), "pixel_scale must be"),
+        (
+            lambda: SkyGrid(ra=0, dec=0, shape=(4, 4), pixel_scale=1, projection="flat"),
+            "one of tangent, plain; got 'flat'",
+        ),
+    ],
+)
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()

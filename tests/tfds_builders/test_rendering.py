@@ -10,11 +10,7 @@ from tfds_builders.cosmos_stamps import catalog, generation, psfs, rendering
 
 NOISE_STD = 3.16e-3
 CAREFUL = galsim.GSParams(
-    folding_threshold=3e-4,
-    maxk_threshold=1e-5,
-    kvalue_accuracy=1e-7,
-    xvalue_accuracy=1e-7,
-    maximum_fft_size=12288,
+    folding_threshold=3e-4, maxk_threshold=1e-5, kvalue_accuracy=1e-7, xvalue_accuracy=1e-7, maximum_fft_size=12288
 )
 
 

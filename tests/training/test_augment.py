@@ -14,8 +14,12 @@ def batch():
     psf = np.exp(-0.5 * (px**2 / 3 + (py + px / 4) ** 2 / 5))
     psf = np.stack([psf / psf.sum()] * 4)
     clean = convolve(galaxies.astype("float32"), psf.astype("float32")).numpy()
-    return {"galaxy": galaxies.astype("float32"), "clean": clean, "psf": psf.astype("float32"),
-            "noise_std": np.full(4, 0.01, "float32")}
+    return {
+        "galaxy": galaxies.astype("float32"),
+        "clean": clean,
+        "psf": psf.astype("float32"),
+        "noise_std": np.full(4, 0.01, "float32"),
+    }
 
 
 def test_turned_stamps_are_turned_galaxies_through_turned_psfs(batch):

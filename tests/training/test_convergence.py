@@ -70,8 +70,10 @@ def test_observed_examples(maps):
 def test_the_mean_spectrum_is_that_of_the_maps():
     """24 Gaussian maps of 10 degrees: within 4 sigma of what so many modes allow, in every bin."""
     ell, c_ell = priors.fiducial_spectrum()
-    drawn = (fields.gaussian_maps(c_ell[None, None], ell, shape=(128, 128), pixel_scale=4.0, seed=[2, i])[0]
-             for i in range(24))
+    drawn = (
+        fields.gaussian_maps(c_ell[None, None], ell, shape=(128, 128), pixel_scale=4.0, seed=[2, i])[0]
+        for i in range(24)
+    )
     at, measured = convergence.mean_spectrum(drawn, 4.0)
     assert np.all(np.diff(at) > 0) and at[0] < 100
     expected = np.exp(np.interp(np.log(at), np.log(ell), np.log(c_ell)))

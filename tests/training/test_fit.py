@@ -125,9 +125,8 @@ def test_stream_is_seeded_passes_and_can_start_anywhere():
         return tf.cast(batch, tf.float64) + 0.5 * tf.random.stateless_uniform([4], seed, dtype=tf.float64)
 
     stage = Stage(
-        name="a", data=numbers(10), augment=noisy, optimizer=sgd, epochs=15, batch_size=4, shuffle=6,
-        steps_per_epoch=1,
-    )  # fmt: skip
+        name="a", data=numbers(10), augment=noisy, optimizer=sgd, epochs=15, batch_size=4, shuffle=6, steps_per_epoch=1
+    )
     stream = take(stage, 15)
     tf.random.set_seed(0)  # of no consequence
     passes = np.floor(stream).reshape(6, 10)

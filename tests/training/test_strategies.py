@@ -70,9 +70,7 @@ def test_two_replicas_equal_one(tmp_path):
 @pytest.mark.slow
 def test_two_workers_end_with_identical_weights(tmp_path):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
-    tasks = [
-        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)
-    ]
+    tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}) for index in range(2)]
     codes = [WORKER.format(folder=tmp_path, index=index) for index in range(2)]
     with running(codes[0], TF_CONFIG=tasks[0]) as chief, running(codes[1], TF_CONFIG=tasks[1]) as other:
         outputs = [worker.communicate(timeout=200)[0] for worker in (chief, other)]

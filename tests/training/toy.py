@@ -86,14 +86,24 @@ def evaluate(model, progress):
 
 
 def make_recipe(*stages, model=lambda: Toy(dropout=0.2, noise=0.1)):
-    return Recipe(name="toy", version=1, task="regression", summary="A toy.", dataset="none", model=model,
-                  stages=stages, seed=11, evaluate=evaluate, golden=lambda model: {},
-                  limits="A test.", licence="MIT", citation="")
+    return Recipe(
+        name="toy",
+        version=1,
+        task="regression",
+        summary="A toy.",
+        dataset="none",
+        model=model,
+        stages=stages,
+        seed=11,
+        evaluate=evaluate,
+        golden=lambda model: {},
+        limits="A test.",
+        licence="MIT",
+        citation="",
+    )
 
 
-FIRST = Stage(
-    name="first", data=dicts, augment=jitter, optimizer=adam, epochs=4, batch_size=16, ema=0.9, shuffle=64
-)
+FIRST = Stage(name="first", data=dicts, augment=jitter, optimizer=adam, epochs=4, batch_size=16, ema=0.9, shuffle=64)
 SECOND = dataclasses.replace(FIRST, name="second", batch_size=32, ema=0.8, shuffle=50, steps_per_epoch=5)
 RECIPE = make_recipe(FIRST, SECOND)
 SHORT = make_recipe(dataclasses.replace(FIRST, epochs=2), dataclasses.replace(SECOND, epochs=1))

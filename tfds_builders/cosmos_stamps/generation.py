@@ -9,16 +9,7 @@ import numpy as np
 from tfds_builders.cosmos_stamps import rendering
 from tfds_builders.cosmos_stamps.catalog import COLUMNS, ZERO_POINT, check
 
-__all__ = [
-    "CHUNK",
-    "Batch",
-    "Chunk",
-    "attributes",
-    "chunks",
-    "generator",
-    "render_chunk",
-    "simulated_catalog",
-]
+__all__ = ["CHUNK", "Batch", "Chunk", "attributes", "chunks", "generator", "render_chunk", "simulated_catalog"]
 
 CHUNK = 64  # galaxies; fixed, so that every build rounds alike
 

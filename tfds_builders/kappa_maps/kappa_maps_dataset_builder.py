@@ -58,11 +58,23 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "data sets z00/kappa to z39/kappa, anywhere below this folder."
     )
     BUILDER_CONFIGS = [
-        KappaMapsConfig(name="lightcone_small", source="lightcone", simulations=8, maps=8, size=128, particles=64,
-                        description="Light-cones through small simulations: ready in minutes."),
+        KappaMapsConfig(
+            name="lightcone_small",
+            source="lightcone",
+            simulations=8,
+            maps=8,
+            size=128,
+            particles=64,
+            description="Light-cones through small simulations: ready in minutes.",
+        ),
         KappaMapsConfig(name="lightcone", source="lightcone", description="Light-cones through N-body simulations."),
-        KappaMapsConfig(name="lognormal", source="lognormal", simulations=160, maps=8,
-                        description="Log-normal maps with halofit's spectra."),
+        KappaMapsConfig(
+            name="lognormal",
+            source="lognormal",
+            simulations=160,
+            maps=8,
+            description="Log-normal maps with halofit's spectra.",
+        ),
         KappaMapsConfig(name="kappatng", source="kappatng", size=1024, description="Maps of kappaTNG, with baryons."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "lightcone_small"
@@ -123,12 +135,15 @@ def _examples(task, config, folder):
     else:
         cosmology, maps = simulations.universe(number), simulations.lightcone_maps(number, config, folder)
     for i, kappa in enumerate(maps):
-        yield f"{number:05d}_{i:04d}", {
-            "kappa": kappa,
-            "cosmology": {name: np.float32(v) for name, v in cosmology._asdict().items()},
-            "z": z.astype(np.float32),
-            "n_z": n.astype(np.float32),
-            "pixel_scale": np.float32(config.pixel_scale),
-            "simulation": number,
-            "map": i,
-        }
+        yield (
+            f"{number:05d}_{i:04d}",
+            {
+                "kappa": kappa,
+                "cosmology": {name: np.float32(v) for name, v in cosmology._asdict().items()},
+                "z": z.astype(np.float32),
+                "n_z": n.astype(np.float32),
+                "pixel_scale": np.float32(config.pixel_scale),
+                "simulation": number,
+                "map": i,
+            },
+        )

@@ -52,8 +52,9 @@ def lognormal_maps(simulation, config):
     shift = np.array([np.sum(n * smallest) / np.sum(n)])
     size = 2 * config.size  # twice the field: it is not periodic then
     for number in range(config.maps):
-        kappa = fields.lognormal_maps(c_ell, ell, shift, shape=(size, size), pixel_scale=config.pixel_scale,
-                                      seed=[simulation, number])
+        kappa = fields.lognormal_maps(
+            c_ell, ell, shift, shape=(size, size), pixel_scale=config.pixel_scale, seed=[simulation, number]
+        )
         yield kappa.numpy()[0, : config.size, : config.size].astype(np.float32)
 
 
@@ -78,6 +79,7 @@ def lightcone_maps(simulation, config, folder):
         planes = lightcone.LensPlanes.load(stored)
     z, n = n_z()
     for number in range(config.maps):
-        kappa = lightcone.convergence(planes, z, n, shape=(config.size, config.size), pixel_scale=config.pixel_scale,
-                                      seed=[simulation, number])
+        kappa = lightcone.convergence(
+            planes, z, n, shape=(config.size, config.size), pixel_scale=config.pixel_scale, seed=[simulation, number]
+        )
         yield kappa.numpy()[0]

@@ -103,11 +103,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             kappa, number = example["kappa"], {name: int(example[name]) for name in ("simulation", "map")}
             # of the whole map: what is outside shears, too
             shear = physics.lensing.kappa_to_shear(kappa).numpy()[middle, middle]
-            yield "{simulation:05d}_{map:04d}".format(**number), {
-                "kappa": kappa[middle, middle],
-                "shear": shear,
-                **number,
-            }
+            yield (
+                "{simulation:05d}_{map:04d}".format(**number),
+                {"kappa": kappa[middle, middle], "shear": shear, **number},
+            )
 
     @functools.cached_property
     def _survey(self):

@@ -68,24 +68,60 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         LensingSBIConfig(name="lsst_y10", description="256 x 256 pixels in five bins, six parameters."),
-        LensingSBIConfig(name="lsst_y10_small", survey="lsst_y10_small", train=60_000,
-                         version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "Three times the universes."},
-                         description="64 x 64 pixels, two parameters."),
-        LensingSBIConfig(name="lsst_y10_small_more", survey="lsst_y10_small", train=120_000, first=80_000,
-                         description="As lsst_y10_small, with other training universes."),
-        LensingSBIConfig(name="lsst_y10_near", near=True, train=40_000, first=40_000,
-                         description="As lsst_y10, every second training universe like ours."),
-        LensingSBIConfig(name="lsst_y10_statistics", statistics=2, first=20_000,
-                         version=tfds.core.Version("1.1.0"), release_notes={"1.1.0": "The second half of them."},
-                         description="Statistics of maps of universes that lsst_y10 has not."),
-        LensingSBIConfig(name="lsst_y10_small_statistics", survey="lsst_y10_small", statistics=2, first=60_000,
-                         version=tfds.core.Version("1.2.0"), release_notes={"1.2.0": "Other universes."},
-                         description="Statistics of maps of universes that lsst_y10_small has not."),
-        LensingSBIConfig(name="lsst_y10_scores", scores=True, train=4096, validation=512, test=512,
-                         description="As lsst_y10, with joint scores."),
-        LensingSBIConfig(name="lsst_y10_small_scores", survey="lsst_y10_small", scores=True,
-                         description="As lsst_y10_small, with joint scores."),
-    ]  # fmt: skip
+        LensingSBIConfig(
+            name="lsst_y10_small",
+            survey="lsst_y10_small",
+            train=60_000,
+            version=tfds.core.Version("1.1.0"),
+            release_notes={"1.1.0": "Three times the universes."},
+            description="64 x 64 pixels, two parameters.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_small_more",
+            survey="lsst_y10_small",
+            train=120_000,
+            first=80_000,
+            description="As lsst_y10_small, with other training universes.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_near",
+            near=True,
+            train=40_000,
+            first=40_000,
+            description="As lsst_y10, every second training universe like ours.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_statistics",
+            statistics=2,
+            first=20_000,
+            version=tfds.core.Version("1.1.0"),
+            release_notes={"1.1.0": "The second half of them."},
+            description="Statistics of maps of universes that lsst_y10 has not.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_small_statistics",
+            survey="lsst_y10_small",
+            statistics=2,
+            first=60_000,
+            version=tfds.core.Version("1.2.0"),
+            release_notes={"1.2.0": "Other universes."},
+            description="Statistics of maps of universes that lsst_y10_small has not.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_scores",
+            scores=True,
+            train=4096,
+            validation=512,
+            test=512,
+            description="As lsst_y10, with joint scores.",
+        ),
+        LensingSBIConfig(
+            name="lsst_y10_small_scores",
+            survey="lsst_y10_small",
+            scores=True,
+            description="As lsst_y10_small, with joint scores.",
+        ),
+    ]
     DEFAULT_BUILDER_CONFIG_NAME = "lsst_y10_small"
 
     def __init__(self, *, seed=0, **kwargs):
@@ -109,8 +145,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features |= {"map": maps(np.float32), "score": parameters}
         elif self.builder_config.statistics:
             shape = (self.builder_config.statistics, _statistics(self.survey).dim)
-            features["statistics"] = tfds.features.Tensor(shape=shape, dtype=np.float32,
-                                                          encoding=tfds.features.Encoding.BYTES)  # fmt: skip
+            features["statistics"] = tfds.features.Tensor(
+                shape=shape, dtype=np.float32, encoding=tfds.features.Encoding.BYTES
+            )
         else:
             features["kappa"] = maps(np.float16)
         return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
@@ -203,8 +240,11 @@ def _examples(batch, config):
     good = np.all([np.isfinite(v).reshape(BATCH, -1).all(1) for v in arrays.values()], 0)
     if not good.all():
         bad = arrays["theta"][~good].tolist()
-        warnings.warn(f"{split}: {len(bad)} of the {BATCH} universes from number {BATCH * i} on have maps with NaN or "
-                      f"infinite values, and are left out: {bad}", stacklevel=1)
+        warnings.warn(
+            f"{split}: {len(bad)} of the {BATCH} universes from number {BATCH * i} on have maps with NaN or "
+            f"infinite values, and are left out: {bad}",
+            stacklevel=1,
+        )
     for j in np.flatnonzero(good):
         place = BATCH * i + int(j)
         example = {name: value[j] for name, value in arrays.items()}

@@ -56,10 +56,12 @@ def measured(examples, measure, *, keep=None, description="measuring", progress=
             write_atomically(keep, lambda file: np.savez(file, **arrays))
 
     # one by one: many measures iterate, and a batch takes as long as its slowest map
-    rows = examples.skip(done).map(lambda example: (compiled(example["map"]), example["theta"]),
-                                   num_parallel_calls=tf.data.AUTOTUNE)  # fmt: skip
-    with tqdm.tqdm(desc=description, unit=" maps", total=int(examples.cardinality()), initial=done,
-                   disable=not progress) as bar:  # fmt: skip
+    rows = examples.skip(done).map(
+        lambda example: (compiled(example["map"]), example["theta"]), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    with tqdm.tqdm(
+        desc=description, unit=" maps", total=int(examples.cardinality()), initial=done, disable=not progress
+    ) as bar:
         for values, true in rows.as_numpy_iterator():
             found.append(values)
             theta.append(true)

@@ -24,8 +24,12 @@ COPIES = 6  # observations of each training galaxy, each turned or flipped its o
 
 def stamps(config, split, image):
     wanted = {image: True, "psf": True, "noise_std": True, "attrs": dict.fromkeys(FlowVAE.conditions, True)}
-    return tfds.load(f"cosmos_stamps/{config}", split=split, decoders=tfds.decode.PartialDecoding(wanted),
-                     read_config=tfds.ReadConfig(try_autocache=False))
+    return tfds.load(
+        f"cosmos_stamps/{config}",
+        split=split,
+        decoders=tfds.decode.PartialDecoding(wanted),
+        read_config=tfds.ReadConfig(try_autocache=False),
+    )
 
 
 @functools.lru_cache
@@ -102,8 +106,14 @@ def evaluate(model, progress, config="parametric"):
         return metrics
     real = tfds.load("cosmos_stamps/real", split="validation+test")
     return metrics + galaxies.reconstruction_metrics(
-        model, galaxies.as_arrays(real), split="real, validation and test", noise_power=power, iterations=(0, 15),
-        sersic=True, progress=progress)
+        model,
+        galaxies.as_arrays(real),
+        split="real, validation and test",
+        noise_power=power,
+        iterations=(0, 15),
+        sersic=True,
+        progress=progress,
+    )
 
 
 def golden_arrays(model):
@@ -115,13 +125,23 @@ def golden_arrays(model):
     psf = np.exp(-0.5 * (x**2 + y**2) / 1.6**2).astype("float32")
     psf = np.stack([psf / psf.sum()] * 2)
     stamp = {"image": model.decode(z, psf)[..., 0].numpy(), "psf": psf, "noise_std": np.full(2, 0.003, "float32")}
-    return golden.record(model, {"sample": {"n": np.int32(2), "seed": seed}, "sample_at": {**at, "seed": seed},
-                                 "decode": {"z": z}, "render": {"z": z, "psf": psf}, "log_prob": {"z": z, **at},
-                                 "encode": stamp, "elbo": {**stamp, "seed": seed}})
+    return golden.record(
+        model,
+        {
+            "sample": {"n": np.int32(2), "seed": seed},
+            "sample_at": {**at, "seed": seed},
+            "decode": {"z": z},
+            "render": {"z": z, "psf": psf},
+            "log_prob": {"z": z, **at},
+            "encode": stamp,
+            "elbo": {**stamp, "seed": seed},
+        },
+    )
 
 
-FLOW_STAGE = Stage(name="flow", data=data, optimizer=adam, epochs=14, batch_size=256, ema=0.999, shuffle=400_000,
-                   jit_compile=True)
+FLOW_STAGE = Stage(
+    name="flow", data=data, optimizer=adam, epochs=14, batch_size=256, ema=0.999, shuffle=400_000, jit_compile=True
+)
 
 RECIPE = Recipe(
     name="flow_vae_cosmos",

@@ -92,12 +92,7 @@ def evaluate(model, progress):
             value=min(1.0, len(pairs) * min(t.p_value for t in pairs)),
             reference=f"1 to 0.05: {equal}",
         ),
-        metric(
-            name="accuracy of a classifier, all columns",
-            value=accuracy,
-            error=error,
-            reference=f"0.5: {equal}",
-        ),
+        metric(name="accuracy of a classifier, all columns", value=accuracy, error=error, reference=f"0.5: {equal}"),
     ]
 
 

@@ -42,8 +42,17 @@ SURVEY = lsst_y10_small()
 MAPS, MORE, STATISTICS = "lsst_y10_small", "lsst_y10_small_more", "lsst_y10_small_statistics"
 MIXTURE = {"components": 4, "full_covariance": True, "hidden": (64, 64)}
 BOUNDS = [(0.0, np.inf), (-np.inf, np.inf)]  # omega_c, sigma_8
-PIVOTS = [(0.27, 0.83), (0.1, 0.95), (0.13, 0.75), (0.2, 0.9), (0.25, 0.65), (0.25, 1.05), (0.4, 0.8), (0.55, 0.7),
-          (0.5, 1.0)]  # fmt: skip
+PIVOTS = [
+    (0.27, 0.83),
+    (0.1, 0.95),
+    (0.13, 0.75),
+    (0.2, 0.9),
+    (0.25, 0.65),
+    (0.25, 1.05),
+    (0.4, 0.8),
+    (0.55, 0.7),
+    (0.5, 1.0),
+]
 HEAD = 180_000  # maps that the head trains on
 KEPT = Path("runs") / "mdn_lensing_small_measured"  # estimates and scores of maps
 EXPLICIT = Path(__file__).with_name("full_field.npz")  # of export/full_field.py
@@ -53,8 +62,14 @@ of_statistics = functools.partial(statistics, STATISTICS)
 
 
 def posterior(compressor, density, members=1):
-    return MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=BOUNDS, density=density,
-                        options=MIXTURE if density == "mdn" else {}, members=members)  # fmt: skip
+    return MapPosterior(
+        compressor=compressor,
+        parameters=SURVEY.parameters,
+        bounds=BOUNDS,
+        density=density,
+        options=MIXTURE if density == "mdn" else {},
+        members=members,
+    )
 
 
 @functools.cache
@@ -69,8 +84,9 @@ def on_statistics(density):
     new = posterior(compressor, density)
     found, theta = next(of_statistics("train").batch(20_000).as_numpy_iterator())
     new.adapt(found[:, 0], theta)
-    stage = dataclasses.replace(STAGE, data=of_statistics, optimizer=functools.partial(adam, rate=1e-3),
-                                augment=one_noise, epochs=30)  # fmt: skip
+    stage = dataclasses.replace(
+        STAGE, data=of_statistics, optimizer=functools.partial(adam, rate=1e-3), augment=one_noise, epochs=30
+    )
     return fit_part(new, stage, seed=[SEED, 1])
 
 
@@ -80,8 +96,12 @@ def one_step(pilot):
 
 @functools.cache
 def seen_by(pilot, split, config=MAPS):
-    return measured(tfds.load(f"lensing_sbi/{config}", split=split), one_step(pilot),
-                    keep=KEPT / f"{config}_{split}.npz", description=f"measuring {config} {split}")  # fmt: skip
+    return measured(
+        tfds.load(f"lensing_sbi/{config}", split=split),
+        one_step(pilot),
+        keep=KEPT / f"{config}_{split}.npz",
+        description=f"measuring {config} {split}",
+    )
 
 
 def pairs(split):
@@ -100,8 +120,9 @@ def adam(steps, rate=3e-3):
     return keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(rate, steps), weight_decay=0.03, clipnorm=5.0)
 
 
-STAGE = Stage(name="scores", data=pairs, optimizer=adam, epochs=30, batch_size=128, ema=0.995, shuffle=HEAD,
-              jit_compile=True)  # fmt: skip
+STAGE = Stage(
+    name="scores", data=pairs, optimizer=adam, epochs=30, batch_size=128, ema=0.995, shuffle=HEAD, jit_compile=True
+)
 
 
 def evaluate(model, progress):
@@ -115,9 +136,15 @@ def evaluate(model, progress):
     }
     for name, (other, batches) in others.items():
         truth = np.concatenate([other.log_prob(theta, values) for values, theta in batches])
-        found.append(Metric(name=f"log-density of the true parameters by {name} instead [nats]",
-                            value=float(truth.mean()), error=float(truth.std() / len(truth) ** 0.5), split="test",
-                            size=len(truth)))  # fmt: skip
+        found.append(
+            Metric(
+                name=f"log-density of the true parameters by {name} instead [nats]",
+                value=float(truth.mean()),
+                error=float(truth.std() / len(truth) ** 0.5),
+                split="test",
+                size=len(truth),
+            )
+        )
     return found + stored_full_field_metrics(model, SURVEY, EXPLICIT, seed=SEED)
 
 

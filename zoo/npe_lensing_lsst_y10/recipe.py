@@ -52,13 +52,27 @@ REFERENCES = {
 
 
 PIVOTS = [  # omega_c, sigma_8, w_0, n_s: over the prior, more of them where posteriors are narrow
-    (0.2664, 0.831, -1.0, 0.9645), (0.2664, 0.831, -0.5, 0.9645), (0.2664, 0.831, -1.6, 0.9645),
-    (0.2664, 0.831, -1.0, 0.88), (0.2664, 0.831, -1.0, 1.05), (0.1, 0.9, -1.0, 0.9645), (0.13, 0.75, -1.0, 0.9645),
-    (0.13, 1.0, -1.0, 0.9645), (0.2, 0.8, -1.0, 0.9645), (0.2, 1.0, -0.6, 0.9645), (0.25, 0.65, -1.0, 0.9645),
-    (0.25, 1.05, -1.0, 0.9645), (0.3, 0.75, -0.6, 0.9645), (0.3, 0.95, -1.4, 0.9645), (0.35, 0.85, -1.0, 0.9645),
-    (0.4, 0.7, -1.4, 0.9645), (0.45, 0.7, -1.0, 0.9645), (0.45, 1.0, -1.0, 0.9645), (0.55, 0.9, -1.0, 0.9645),
+    (0.2664, 0.831, -1.0, 0.9645),
+    (0.2664, 0.831, -0.5, 0.9645),
+    (0.2664, 0.831, -1.6, 0.9645),
+    (0.2664, 0.831, -1.0, 0.88),
+    (0.2664, 0.831, -1.0, 1.05),
+    (0.1, 0.9, -1.0, 0.9645),
+    (0.13, 0.75, -1.0, 0.9645),
+    (0.13, 1.0, -1.0, 0.9645),
+    (0.2, 0.8, -1.0, 0.9645),
+    (0.2, 1.0, -0.6, 0.9645),
+    (0.25, 0.65, -1.0, 0.9645),
+    (0.25, 1.05, -1.0, 0.9645),
+    (0.3, 0.75, -0.6, 0.9645),
+    (0.3, 0.95, -1.4, 0.9645),
+    (0.35, 0.85, -1.0, 0.9645),
+    (0.4, 0.7, -1.4, 0.9645),
+    (0.45, 0.7, -1.0, 0.9645),
+    (0.45, 1.0, -1.0, 0.9645),
+    (0.55, 0.9, -1.0, 0.9645),
     (0.65, 0.8, -1.0, 0.9645),
-]  # fmt: skip
+]
 
 
 of_statistics = functools.partial(statistics, STATISTICS)
@@ -66,8 +80,14 @@ of_statistics = functools.partial(statistics, STATISTICS)
 
 def posterior(compressor, density, options, members=1):
     bounds = [BOUNDS.get(name, (-np.inf, np.inf)) for name in SURVEY.parameters]
-    return MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=bounds, density=density,
-                        options=options, members=members)  # fmt: skip
+    return MapPosterior(
+        compressor=compressor,
+        parameters=SURVEY.parameters,
+        bounds=bounds,
+        density=density,
+        options=options,
+        members=members,
+    )
 
 
 def adam(weight_decay):
@@ -87,13 +107,23 @@ def first_pilot():
     keras.utils.set_random_seed(SEED)
     pivots = np.tile(SURVEY.fiducial, (len(PIVOTS), 1))
     pivots[:, [SURVEY.parameters.index(name) for name in ("omega_c", "sigma_8", "w_0", "n_s")]] = PIVOTS
-    compressor = MapCompressor(statistics=FieldStatistics.of(SURVEY), scores=GaussianScores.of(SURVEY, pivots),
-                               outputs=16, hidden=(512, 256))  # fmt: skip
+    compressor = MapCompressor(
+        statistics=FieldStatistics.of(SURVEY), scores=GaussianScores.of(SURVEY, pivots), outputs=16, hidden=(512, 256)
+    )
     new = posterior(compressor, "mdn", {"components": 4, "full_covariance": True, "hidden": (128, 128)})
     found, theta = next(of_statistics("train").batch(ALL).as_numpy_iterator())
     new.adapt(found[:, 0], theta)
-    stage = Stage(name="statistics", data=of_statistics, augment=one_noise, optimizer=adam(0.1), epochs=40,
-                  batch_size=256, ema=0.995, shuffle=ALL, jit_compile=True)  # fmt: skip
+    stage = Stage(
+        name="statistics",
+        data=of_statistics,
+        augment=one_noise,
+        optimizer=adam(0.1),
+        epochs=40,
+        batch_size=256,
+        ema=0.995,
+        shuffle=ALL,
+        jit_compile=True,
+    )
     return fit_part(new, stage, seed=[SEED, 1])
 
 
@@ -144,14 +174,23 @@ def model():
     return new
 
 
-STAGE = Stage(name="scores", data=weighted, optimizer=adam(0.1), epochs=40, batch_size=128, ema=0.995, shuffle=ALL,
-              jit_compile=True)  # fmt: skip
+STAGE = Stage(
+    name="scores",
+    data=weighted,
+    optimizer=adam(0.1),
+    epochs=40,
+    batch_size=128,
+    ema=0.995,
+    shuffle=ALL,
+    jit_compile=True,
+)
 
 
 def evaluate(posterior, progress):
     test = seen_by(posterior.compressor.pilot, PRIOR, "test", "test_second").batch(256)
-    found = lensing_posterior_metrics(posterior, SURVEY, test, split="test", seed=SEED,
-                                      progress=progress, references=REFERENCES)  # fmt: skip
+    found = lensing_posterior_metrics(
+        posterior, SURVEY, test, split="test", seed=SEED, progress=progress, references=REFERENCES
+    )
     return found + stored_full_field_metrics(posterior, SURVEY, EXPLICIT, seed=SEED)
 
 

@@ -51,27 +51,48 @@ def adam(total_steps):
     return keras.optimizers.Adam(rate, clipnorm=10.0)
 
 
-DENOISED = Stage(name="denoised", data=data, augment=add_noise, optimizer=adam, epochs=20, batch_size=8,
-                 steps_per_epoch=400, ema=0.998, shuffle=256)
+DENOISED = Stage(
+    name="denoised",
+    data=data,
+    augment=add_noise,
+    optimizer=adam,
+    epochs=20,
+    batch_size=8,
+    steps_per_epoch=400,
+    ema=0.998,
+    shuffle=256,
+)
 
 
 def evaluate(score, progress):
     """Posteriors of windows of 56' beside other methods, their calibration, and maps of the prior alone."""
     by, prior = mass_maps.estimator, score.spectrum.get()
-    methods = {"kaiser_squires": by("kaiser_squires"), "wiener": by("wiener", prior=prior, num_samples=0),
-               "sparse": by("sparse", prior=prior), "unet": by("unet"),
-               "posterior": by("posterior", model=score, num_samples=SAMPLES)}
+    methods = {
+        "kaiser_squires": by("kaiser_squires"),
+        "wiener": by("wiener", prior=prior, num_samples=0),
+        "sparse": by("sparse", prior=prior),
+        "unet": by("unet"),
+        "posterior": by("posterior", model=score, num_samples=SAMPLES),
+    }
     pairs, split = mass_maps.cosmos_windows(SIZE, HOLE)
     metrics = mass_maps.mass_map_metrics(
-        pairs, methods, network="posterior", progress=progress, references=REMY,
+        pairs,
+        methods,
+        network="posterior",
+        progress=progress,
+        references=REMY,
         split=f"{split}; middle {SIZE} x {SIZE} pixels with a hole of {2 * HOLE:.0f} arcmin",
-    )  # fmt: skip
+    )
     stored = tfds.as_numpy(tfds.load("kappa_maps/lightcone", split="test"))
     truth, simulations = zip(*((x["kappa"][:SIZE, :SIZE], x["simulation"]) for x in stored), strict=True)
     drawn = np.concatenate([score.sample((SIZE, SIZE), [9, i], count=4) for i in progress(range(64))])
     drawn -= drawn.mean((1, 2), keepdims=True)
-    metrics += mass_maps.sample_metrics(drawn, np.stack(truth), np.array(simulations),
-                                        split=f"kappa_maps/lightcone, test, corners of {SIZE} x {SIZE} pixels")
+    metrics += mass_maps.sample_metrics(
+        drawn,
+        np.stack(truth),
+        np.array(simulations),
+        split=f"kappa_maps/lightcone, test, corners of {SIZE} x {SIZE} pixels",
+    )
     return metrics + cosmos_metrics(score)
 
 
@@ -84,8 +105,16 @@ def cosmos_metrics(score):
     mapped = field.map_field(catalog, method="posterior", model=score, num_samples=SAMPLES, signs=(1, -1))
     found = field.coincidence(mapped.result.mean, mapped, *clusters.T)
     reference = f"1000 sets of random positions: {found.random_mean:.4f} +- {found.random_std:.4f}"
-    return [Metric(name="mean convergence of COSMOS at X-ray clusters", value=found.mean, error=found.random_std,
-                   reference=reference, split="COSMOS (HST), all of it", size=found.size)]
+    return [
+        Metric(
+            name="mean convergence of COSMOS at X-ray clusters",
+            value=found.mean,
+            error=found.random_std,
+            reference=reference,
+            split="COSMOS (HST), all of it",
+            size=found.size,
+        )
+    ]
 
 
 def golden_arrays(score):

@@ -54,15 +54,28 @@ def adam(total_steps):
     return keras.optimizers.Adam(rate, clipnorm=10.0)
 
 
-OBSERVED = Stage(name="observed", data=data, augment=observe, optimizer=adam, epochs=14, batch_size=8,
-                 steps_per_epoch=250, ema=0.995, shuffle=256)
+OBSERVED = Stage(
+    name="observed",
+    data=data,
+    augment=observe,
+    optimizer=adam,
+    epochs=14,
+    batch_size=8,
+    steps_per_epoch=250,
+    ema=0.995,
+    shuffle=256,
+)
 
 
 def evaluate(unet, progress):
     """Errors on whole fields beside those of other methods, and calibration of the scatter."""
     by, prior = mass_maps.estimator, unet.spectrum.get()
-    methods = {"kaiser_squires": by("kaiser_squires"), "wiener": by("wiener", prior=prior, num_samples=0),
-               "sparse": by("sparse", prior=prior), "unet": by("unet", model=unet)}
+    methods = {
+        "kaiser_squires": by("kaiser_squires"),
+        "wiener": by("wiener", prior=prior, num_samples=0),
+        "sparse": by("sparse", prior=prior),
+        "unet": by("unet", model=unet),
+    }
     pairs, split = mass_maps.cosmos_windows(360)
     return mass_maps.mass_map_metrics(pairs, methods, network="unet", split=split, progress=progress, references=REMY)
 

@@ -27,8 +27,9 @@ def model():
 def stamps(config, split, *features):
     """Stamps of a split, with the features that are wanted only."""
     decoders = tfds.decode.PartialDecoding({name: True for name in ("psf", "noise_std", *features)})
-    return tfds.load(f"cosmos_stamps/{config}", split=split, decoders=decoders,
-                     read_config=tfds.ReadConfig(try_autocache=False))
+    return tfds.load(
+        f"cosmos_stamps/{config}", split=split, decoders=decoders, read_config=tfds.ReadConfig(try_autocache=False)
+    )
 
 
 def observed_once(dataset, change=None):
@@ -104,10 +105,27 @@ def adam(peak):
     return optimizer
 
 
-RENDERED = Stage(name="parametric", data=rendered, augment=observe_at_any_depth, optimizer=adam(2e-3),
-                   epochs=8, batch_size=64, ema=0.998, shuffle=4096)
-REAL = Stage(name="real", data=real_and_parametric, augment=observe_varied_and_real, optimizer=adam(1e-3),
-             epochs=12, batch_size=64, steps_per_epoch=400, ema=0.998, shuffle=2048)
+RENDERED = Stage(
+    name="parametric",
+    data=rendered,
+    augment=observe_at_any_depth,
+    optimizer=adam(2e-3),
+    epochs=8,
+    batch_size=64,
+    ema=0.998,
+    shuffle=4096,
+)
+REAL = Stage(
+    name="real",
+    data=real_and_parametric,
+    augment=observe_varied_and_real,
+    optimizer=adam(1e-3),
+    epochs=12,
+    batch_size=64,
+    steps_per_epoch=400,
+    ema=0.998,
+    shuffle=2048,
+)
 
 
 def evaluate(vae, progress, config="parametric"):
@@ -123,8 +141,14 @@ def evaluate(vae, progress, config="parametric"):
     del real["attrs"]
     for name, chosen in (("", slice(None)), (", mag_auto < 25.2", within)):
         metrics += galaxies.reconstruction_metrics(
-            vae, {key: value[chosen] for key, value in real.items()}, split=f"real, validation and test{name}",
-            noise_power=power, iterations=(0, 15), sersic=True, progress=progress)
+            vae,
+            {key: value[chosen] for key, value in real.items()},
+            split=f"real, validation and test{name}",
+            noise_power=power,
+            iterations=(0, 15),
+            sersic=True,
+            progress=progress,
+        )
     return metrics
 
 
@@ -139,9 +163,17 @@ def golden_arrays(vae):
     image = np.asarray(vae.decode(z, psf))[..., 0] + noise
     seed = np.array([1, 2], "int32")
     stamp = {"image": image.astype("float32"), "psf": psf, "noise_std": noise_std}
-    return golden.record(vae, {"encode": stamp, "decode": {"z": z}, "render": {"z": z, "psf": psf},
-                               "elbo": {**stamp, "seed": seed},
-                               "sample": {"n": np.int32(2), "seed": seed}, "serving_default": stamp})
+    return golden.record(
+        vae,
+        {
+            "encode": stamp,
+            "decode": {"z": z},
+            "render": {"z": z, "psf": psf},
+            "elbo": {**stamp, "seed": seed},
+            "sample": {"n": np.int32(2), "seed": seed},
+            "serving_default": stamp,
+        },
+    )
 
 
 RECIPE = Recipe(

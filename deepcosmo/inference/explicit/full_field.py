@@ -187,8 +187,12 @@ class _Run:
 
     def __init__(self, sampler, chains, warmup, scale, seed, draws):
         self._sampler, self._warmup, self._seed = sampler, warmup, seed
-        self._what = {"chains": chains, "warmup": warmup, "seed": seed.numpy().tolist(),
-                      "maps": float(np.sum(np.abs(sampler.maps)))}  # fmt: skip
+        self._what = {
+            "chains": chains,
+            "warmup": warmup,
+            "seed": seed.numpy().tolist(),
+            "maps": float(np.sum(np.abs(sampler.maps))),
+        }
         scale = 0.2 * sampler.scale if scale is None else scale
         known = np.ndim(scale) == 2
         self._rescaled = () if known else (warmup // 4, warmup // 2, 3 * warmup // 4)
@@ -229,8 +233,16 @@ class _Run:
         self.v = tf.constant(np.linalg.solve(self.factor, (z - self.mean).T).T, tf.float32)
 
     def save(self, path):
-        state = {"v": self.v, "u": self.u, "mean": self.mean, "factor": self.factor, "done": self.done,
-                 "log_step": self.log_step, "z": self.z[: self.done], "accepted": self.accepted[: self.done]}
+        state = {
+            "v": self.v,
+            "u": self.u,
+            "mean": self.mean,
+            "factor": self.factor,
+            "done": self.done,
+            "log_step": self.log_step,
+            "z": self.z[: self.done],
+            "accepted": self.accepted[: self.done],
+        }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, what=json.dumps(self._what), **state)

@@ -1,7 +1,7 @@
 """The classical answer: cosmology from the power spectra of maps, with a Gaussian likelihood.
 
-    posterior = PowerSpectrum(lsst_y10())
-    samples = posterior.sample(4000, maps, seed=1)       # (4000, parameters) for maps (rows, columns, bins)
+posterior = PowerSpectrum(lsst_y10())
+samples = posterior.sample(4000, maps, seed=1)       # (4000, parameters) for maps (rows, columns, bins)
 """
 
 import numpy as np

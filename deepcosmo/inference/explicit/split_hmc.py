@@ -56,8 +56,10 @@ class SplitHMC(tfp.mcmc.TransitionKernel):
         self, current_state: Sequence[tf.Tensor], previous_kernel_results: SplitHMCResults, seed: Seed | None = None
     ) -> tuple[list[tf.Tensor], SplitHMCResults]:
         *seeds, to_accept = tf.unstack(tf.random.split(tfp.random.sanitize_seed(seed), len(current_state) + 1))
-        momentum = [tf.random.stateless_normal(tf.shape(part), s, dtype=part.dtype)
-                    for part, s in zip(current_state, seeds, strict=True)]  # fmt: skip
+        momentum = [
+            tf.random.stateless_normal(tf.shape(part), s, dtype=part.dtype)
+            for part, s in zip(current_state, seeds, strict=True)
+        ]
         cosine, sine = tf.cos(self._angle), tf.sin(self._angle)
 
         def step(state, momentum, _, gradients):

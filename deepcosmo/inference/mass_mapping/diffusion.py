@@ -108,8 +108,9 @@ def estimate(
         raise ValueError("method 'posterior' needs num_samples of at least 1")
     typical = precision[precision > 0].mean()
     if (noise := typical**-0.5) < LEAST_NOISE:
-        raise ValueError(f"method 'posterior' takes noise of at least {LEAST_NOISE} per pixel; got {noise:.2g}; "
-                         "use method 'wiener'")
+        raise ValueError(
+            f"method 'posterior' takes noise of at least {LEAST_NOISE} per pixel; got {noise:.2g}; use method 'wiener'"
+        )
     model = model or priors.published("score_kappa")
     grid = priors.network_grid(model, shear.shape[:2], pixel_scale)
     inside = priors.middle(grid, shear.shape[:2])
@@ -132,8 +133,10 @@ def estimate(
 def _check(sample, gaussian):
     spread, expected = (float(tf.math.reduce_std(maps)) for maps in (sample, gaussian))
     if not spread < DIVERGED * expected:  # NaN, too
-        raise FloatingPointError(f"method 'posterior' diverged: a sample has a standard deviation of {spread:.3g}, one "
-                                 f"of a Gaussian prior {expected:.3g}; use method 'wiener'")
+        raise FloatingPointError(
+            f"method 'posterior' diverged: a sample has a standard deviation of {spread:.3g}, one "
+            f"of a Gaussian prior {expected:.3g}; use method 'wiener'"
+        )
 
 
 def _by_diffusion(model, gaussian, data, steps, seed, residual):

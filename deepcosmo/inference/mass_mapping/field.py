@@ -42,16 +42,26 @@ class FieldMap(NamedTuple):
     def pictured(self) -> dict[str, np.ndarray]:
         """Maps to look at, title -> (rows, columns), NaN where nothing was observed but in samples."""
         mean, std, samples, most_probable = self.result
-        seen = {"mean": mean, "standard deviation": std, "signal to noise": self.signal_to_noise,
-                "most probable": most_probable}
+        seen = {
+            "mean": mean,
+            "standard deviation": std,
+            "signal to noise": self.signal_to_noise,
+            "most probable": most_probable,
+        }
         seen = {title: np.where(self.data.mask, v, np.nan) for title, v in seen.items() if v is not None}
         samples = [] if samples is None else samples[:8]
         return seen | {f"sample {i + 1}": sample for i, sample in enumerate(samples)}
 
     def write(self, path: PathLike, header: dict[str, Any] | None = None) -> None:
         """Writes what there is of MEAN, STD, SNR, MAP and SAMPLES, and MASK, as FITS images with their WCS."""
-        maps = {"mean": self.result.mean, "std": self.result.std, "snr": self.signal_to_noise, "map": self.result.map,
-                "samples": self.result.samples, "mask": self.data.mask}
+        maps = {
+            "mean": self.result.mean,
+            "std": self.result.std,
+            "snr": self.signal_to_noise,
+            "map": self.result.map,
+            "samples": self.result.samples,
+            "mask": self.data.mask,
+        }
         maps = {name: values for name, values in maps.items() if values is not None}
         cards = {"METHOD": (self.method, "of deepcosmo.inference.mass_map"), "NGAL": int(self.data.counts.sum())}
         skymaps.write_maps(path, maps, self.grid.wcs, header=cards | (header or {}))

@@ -133,8 +133,10 @@ def mass_map(
     result = estimate(shear, precision, pixel_scale=float(pixel_scale), **drawing, **options)
     for name, values in result._asdict().items():
         if values is not None and (bad := np.count_nonzero(~np.isfinite(values))):
-            raise FloatingPointError(f"method {method!r} diverged: {bad} of {values.size} values of its {name} are not "
-                                     "finite; check shear and noise_std, or take another method, such as 'wiener'")
+            raise FloatingPointError(
+                f"method {method!r} diverged: {bad} of {values.size} values of its {name} are not "
+                "finite; check shear and noise_std, or take another method, such as 'wiener'"
+            )
     return result
 
 
@@ -165,8 +167,10 @@ def _checked_data(shear, noise_std, mask):
     if bad := noise_std.size - np.count_nonzero((noise_std > 0) & (noise_std < np.inf)):
         raise ValueError(f"noise_std is not positive and finite in {bad} observed values: mask these pixels")
     if bad := np.count_nonzero(wild := impossible(shear, noise_std)):
-        raise ValueError(f"shear is beyond 1 by more than ten times noise_std in {bad} observed values, such as "
-                         f"{shear[wild][0]:.6g}: mask these pixels")
+        raise ValueError(
+            f"shear is beyond 1 by more than ten times noise_std in {bad} observed values, such as "
+            f"{shear[wild][0]:.6g}: mask these pixels"
+        )
     precision = 1 / noise_std**2
     precision[hidden] = 0
     return shear, precision

@@ -68,8 +68,9 @@ class ScoreHMC(tfp.mcmc.TransitionKernel):
             return state, momentum + 0.5 * self._step * score, score
 
         start = previous_kernel_results.score
-        state, end, score = tf.while_loop(lambda *_: True, leap, (current_state, momentum, start),
-                                          maximum_iterations=self._count)
+        state, end, score = tf.while_loop(
+            lambda *_: True, leap, (current_state, momentum, start), maximum_iterations=self._count
+        )
         way = state - current_state
         mean = (start + score) / 20 + sum(w * self._score(current_state + t * way) for t, w in INTERIOR)
         log_ratio = tf.reduce_sum(mean * way + 0.5 * (momentum**2 - end**2), axes)
@@ -104,7 +105,10 @@ def _transitions(model, x, shear, power, precision, sigma, step, seed, count, le
     modes = tf.signal.rfft2d(x) / as_complex(scatter)
     kernel = ScoreHMC(score, step_size=step, num_leapfrog_steps=leapfrogs)
     state, accepted = tfp.mcmc.sample_chain(
-        count, tf.signal.irfft2d(modes, x.shape[-2:]), kernel=kernel, seed=seed,
+        count,
+        tf.signal.irfft2d(modes, x.shape[-2:]),
+        kernel=kernel,
+        seed=seed,
         trace_fn=lambda _, results: tf.exp(tf.minimum(results.log_accept_ratio, 0.0)),
     )
     return scaled(state[-1]), tf.reduce_mean(accepted)
@@ -143,8 +147,19 @@ def annealed(
     """
     step, rates = tf.constant(1.5 / leapfrogs), []
     for i, sigma in enumerate(levels):
-        x, rate = _transitions(model, x, shear, power, precision, tf.constant(sigma, tf.float32), step,
-                               tf.random.fold_in(seed, i), transitions, leapfrogs, residual)
+        x, rate = _transitions(
+            model,
+            x,
+            shear,
+            power,
+            precision,
+            tf.constant(sigma, tf.float32),
+            step,
+            tf.random.fold_in(seed, i),
+            transitions,
+            leapfrogs,
+            residual,
+        )
         rates.append(float(rate))
         step *= 1.15 if rate > ACCEPTANCE else 0.8
         step = tf.minimum(step, 1.8 / leapfrogs)

@@ -46,5 +46,7 @@ def estimate(
 def _check_depth(precision):
     noise = scipy.ndimage.uniform_filter(precision.mean(-1), WINDOW, mode="constant").max() ** -0.5
     if noise < LEAST_NOISE:
-        raise ValueError(f"the network unet_kappa takes noise of at least {LEAST_NOISE} per pixel, over {WINDOW} x "
-                         f"{WINDOW} pixels; got {noise:.2g}: use method 'posterior' or 'wiener'")
+        raise ValueError(
+            f"the network unet_kappa takes noise of at least {LEAST_NOISE} per pixel, over {WINDOW} x "
+            f"{WINDOW} pixels; got {noise:.2g}: use method 'posterior' or 'wiener'"
+        )

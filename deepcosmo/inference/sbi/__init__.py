@@ -1,8 +1,8 @@
 """Simulation-based inference: posteriors from simulations, without a likelihood; everything loads on first use.
 
-    estimator = NPE(prior).fit(theta, x)
-    posterior = estimator.posterior(x_observed)
-    samples = posterior.sample(10_000, seed=0)
+estimator = NPE(prior).fit(theta, x)
+posterior = estimator.posterior(x_observed)
+samples = posterior.sample(10_000, seed=0)
 """
 
 import lazy_loader

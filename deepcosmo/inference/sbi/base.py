@@ -167,9 +167,15 @@ class Estimator(SinglePrecision, abc.ABC):
         """
         if self.network is None:
             raise RuntimeError(f"this {type(self).__name__} has no network to save: call fit(theta, x) first")
-        facts = {"density": self.density, "options": self.options, "history": self.history,
-                 "x_shape": self._form.shape, "gaps": self._form.gaps, "along": self._along,
-                 "largest": self._typical.largest}  # fmt: skip
+        facts = {
+            "density": self.density,
+            "options": self.options,
+            "history": self.history,
+            "x_shape": self._form.shape,
+            "gaps": self._form.gaps,
+            "along": self._along,
+            "largest": self._typical.largest,
+        }
         arrays = {"origin": self._form.origin, "bias": self._typical.bias, "inverse": self._typical.inverse}
         models = {"network": self.network} | ({"compressor": self.compressor} if self._compressed_before else {})
         return Saved(kind=type(self).__name__, facts=facts, arrays=arrays | self.support.fingerprint(), models=models)
@@ -232,7 +238,9 @@ class Estimator(SinglePrecision, abc.ABC):
             warnings.warn(
                 f"the observation is unlike all simulations: its summaries are at a Mahalanobis distance of "
                 f"{distance:.1f} from their mean, the farthest simulation at {largest:.1f}. The model may be "
-                "misspecified, and the posterior is an extrapolation", stacklevel=3)  # fmt: skip
+                "misspecified, and the posterior is an extrapolation",
+                stacklevel=3,
+            )
         return x
 
     @abc.abstractmethod

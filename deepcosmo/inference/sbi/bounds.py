@@ -29,8 +29,10 @@ def bounds_of(prior: "tfp.distributions.Distribution") -> list[tuple[float, floa
     share = np.random.default_rng(0).uniform(size=draws.shape).astype(draws.dtype)
     between = draws + share * (draws[::-1] - draws)  # of two draws, each parameter for itself
     width, probes = np.ptp(draws, 0), draws[:PROBES]
-    low, high = (_bound(possible, probes, far, FINEST * width)
-                 for far in (draws.min(0) - FAR * width, draws.max(0) + FAR * width))  # fmt: skip
+    low, high = (
+        _bound(possible, probes, far, FINEST * width)
+        for far in (draws.min(0) - FAR * width, draws.max(0) + FAR * width)
+    )
     agree = [np.allclose(bound, bound[0], 0.0, 1e-3 * width.min()) for bound in (low, high)]
     if not (all(agree) and possible(between).all()):
         raise NotImplementedError("the support is no box")

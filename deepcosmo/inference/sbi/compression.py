@@ -1,7 +1,7 @@
 """Inference in two steps: a compressor is trained first, then an estimator on its summaries.
 
-    compress = train_compressor(network, theta, x, prior)
-    estimator = NLE(prior, compressor=compress).fit(theta, x)
+compress = train_compressor(network, theta, x, prior)
+estimator = NLE(prior, compressor=compress).fit(theta, x)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,8 @@
 """Neural estimators of posterior, likelihood and likelihood ratio, trained on simulations.
 
-    estimator = NPE(prior).fit(theta, x)
-    posterior = estimator.posterior(x_observed)
-    posterior.sample(10_000, seed=0)
+estimator = NPE(prior).fit(theta, x)
+posterior = estimator.posterior(x_observed)
+posterior.sample(10_000, seed=0)
 """
 
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,14 @@ class NPE(OfFeatures):
         self._train(lambda: self._density(x, gaps), x, z, scores, settings=settings, seed=seed)
 
     def _density(self, x, gaps):
-        return PreparedDensity(dim=self.dim, x_shape=x.shape[1:], density=self.density, gaps=gaps,
-                               compressor=self._own_compressor(), options=self.options)  # fmt: skip
+        return PreparedDensity(
+            dim=self.dim,
+            x_shape=x.shape[1:],
+            density=self.density,
+            gaps=gaps,
+            compressor=self._own_compressor(),
+            options=self.options,
+        )
 
     def _scores_of_posterior(self, z, scores):
         """Gradients in unconstrained parameters z (n, dim) of the logarithm of likelihood times prior."""
@@ -89,9 +95,13 @@ class APT(NPE):
     def _fit(self, *, theta, x, settings, seed, gaps):
         z = self.support.unconstrained(theta)
         log_prior = self.support.log_prior(z) + self.support.log_slope(z)
-        model, self.history = trained(lambda: Atomic(self._density(x, gaps)), x,
-                                      {"targets": z, "log_prior": log_prior.numpy()}, settings=settings,
-                                      seed=seed)  # fmt: skip
+        model, self.history = trained(
+            lambda: Atomic(self._density(x, gaps)),
+            x,
+            {"targets": z, "log_prior": log_prior.numpy()},
+            settings=settings,
+            seed=seed,
+        )
         self.network = model.network
 
 
@@ -106,19 +116,23 @@ class NLE(OfLikelihood):
 
     def _fit(self, *, theta, x, scores=None, settings, seed, gaps):
         if self._along:
-            raise ValueError("NLE cannot train a compressor along, as the likelihood is one of its output: train it "
-                             "first, or use NPE")
+            raise ValueError(
+                "NLE cannot train a compressor along, as the likelihood is one of its output: train it "
+                "first, or use NPE"
+            )
         if gaps:
             raise ValueError('NLE has no likelihood of data that are missing: use NPE for invalid="gaps"')
         if x.ndim != 2:
             raise ValueError(f"x of shape {x.shape} needs a compressor that is trained already")
 
         def make():
-            return PreparedDensity(dim=x.shape[1], x_shape=(self.dim,), density=self.density, transform_y=True,
-                                   options=self.options)  # fmt: skip
+            return PreparedDensity(
+                dim=x.shape[1], x_shape=(self.dim,), density=self.density, transform_y=True, options=self.options
+            )
 
-        self._train(make, self.support.centred(theta).numpy(), moved_in(x, far_out(x)), scores, settings=settings,
-                    seed=seed)  # fmt: skip
+        self._train(
+            make, self.support.centred(theta).numpy(), moved_in(x, far_out(x)), scores, settings=settings, seed=seed
+        )
 
     @staticmethod
     def _roles(x, targets, features):
@@ -156,8 +170,9 @@ class NRE(OfFeatures, OfLikelihood):
 
     def _fit(self, *, theta, x, scores=None, others=None, log_joint=None, settings, seed, gaps):
         def make():
-            return RatioEstimator(dim=self.dim, x_shape=x.shape[1:], gaps=gaps, compressor=self._own_compressor(),
-                                  **(self.options or {}))  # fmt: skip
+            return RatioEstimator(
+                dim=self.dim, x_shape=x.shape[1:], gaps=gaps, compressor=self._own_compressor(), **(self.options or {})
+            )
 
         targets = {"theta": self.support.centred(theta).numpy()}
         if others is not None:

@@ -84,14 +84,19 @@ class Sampler:
         back = lambda u: mean + tf.linalg.matvec(factor, u)  # noqa: E731
         kernel = tfp.mcmc.NoUTurnSampler(
             lambda u: self.log_prior(back(u)) + likelihood(back(u)),
-            step_size=tf.fill([1, tf.shape(z)[1], 1], 0.5), max_tree_depth=DEPTH,
-        )  # fmt: skip
+            step_size=tf.fill([1, tf.shape(z)[1], 1], 0.5),
+            max_tree_depth=DEPTH,
+        )
         kernel = tfp.mcmc.DualAveragingStepSizeAdaptation(kernel, num_adaptation_steps=WARMUP * 3 // 4)
         inverse = tf.linalg.triangular_solve(factor, tf.eye(z.shape[-1], batch_shape=tf.shape(z)[1:2]))
         states, acceptance = tfp.mcmc.sample_chain(
-            STEPS, tf.linalg.matvec(inverse, z - mean), kernel=kernel, num_burnin_steps=WARMUP, seed=to_run,
+            STEPS,
+            tf.linalg.matvec(inverse, z - mean),
+            kernel=kernel,
+            num_burnin_steps=WARMUP,
+            seed=to_run,
             trace_fn=lambda _, results: tf.exp(tf.minimum(results.inner_results.log_accept_ratio, 0.0)),
-        )  # fmt: skip
+        )
         r_hat = tfp.mcmc.potential_scale_reduction(states)
         ess = tfp.mcmc.effective_sample_size(states, cross_chain_dims=1)
         return back(states), r_hat, ess, tf.reduce_mean(acceptance, [0, 1]), stages
@@ -112,8 +117,11 @@ class Sampler:
         """Draws (n, dim) of the posterior given data (1, ...), and their `Diagnostics`. Warns if R-hat is above 1.2."""
         theta, r_hat, ess, acceptance, stages = self._draws(n, data, CHAINS, stateless_seed(seed))
         if not np.all(r_hat < 1.2):
-            warnings.warn(f"chains have not mixed: R-hat {np.round(r_hat[0], 2).tolist()}; several modes keep each "
-                          "its chains, in numbers that sequential Monte Carlo has found", stacklevel=3)
+            warnings.warn(
+                f"chains have not mixed: R-hat {np.round(r_hat[0], 2).tolist()}; several modes keep each "
+                "its chains, in numbers that sequential Monte Carlo has found",
+                stacklevel=3,
+            )
         return theta[:, 0], Diagnostics(r_hat=r_hat[0], ess=ess[0], acceptance=float(acceptance[0]), stages=int(stages))
 
     def sample_many(self, n: int, data: Any, *, seed: Seed) -> np.ndarray:

@@ -36,8 +36,7 @@ class Posterior(SinglePrecision, abc.ABC):
 
     @abc.abstractmethod
     def sample(self, n: int, *, seed: Seed) -> np.ndarray:
-        """Draws (n, dim), of the precision of `Support`; `seed` is an int or int32[2]. None lies outside of the prior.
-        """
+        """Draws (n, dim) in the precision of `Support`; `seed` is an int or int32[2]. None is outside of the prior."""
 
     @abc.abstractmethod
     def _log_prob(self, z):

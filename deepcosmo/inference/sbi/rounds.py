@@ -15,7 +15,6 @@ from deepcosmo.inference.sbi.simulations import floats
 from deepcosmo.inference.sbi.support import Support
 
 if TYPE_CHECKING:
-
     from deepcosmo.inference.sbi.posterior import Posterior
 
 __all__ = ["sequential"]
@@ -64,8 +63,9 @@ def sequential(
         raise ValueError(f"need rounds >= 1 and simulations_per_round >= 20; got {rounds} and {simulations_per_round}")
     x_obs, prior = floats(x_obs), Support(prior).prior
     if np.isinf(x_obs).any() or (np.isnan(x_obs).any() and (settings or {}).get("invalid") != "gaps"):
-        raise ValueError('x_obs holds NaN or infinite values; NaN may mean "not measured" with '
-                         'settings={"invalid": "gaps"}')
+        raise ValueError(
+            'x_obs holds NaN or infinite values; NaN may mean "not measured" with settings={"invalid": "gaps"}'
+        )
     theta, x, proposal = [], [], prior
     for i in range(rounds):
         to_draw, to_simulate = tf.unstack(tf.random.split(tf.random.fold_in(stateless_seed(seed), i), 2))

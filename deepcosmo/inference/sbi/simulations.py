@@ -55,8 +55,11 @@ class Form:
     def without_offset(self) -> "Form":
         """The same for networks that take data as they are; warns if float32 is too coarse for these."""
         if self.origin.any():
-            warnings.warn("float32, which the compressor takes, is too coarse for x: subtract "
-                          f"{np.array2string(self.origin, threshold=5)} from its last axis first", stacklevel=4)
+            warnings.warn(
+                "float32, which the compressor takes, is too coarse for x: subtract "
+                f"{np.array2string(self.origin, threshold=5)} from its last axis first",
+                stacklevel=4,
+            )
         return dataclasses.replace(self, origin=np.zeros_like(self.origin))
 
     def several(self, x: ArrayLike) -> np.ndarray:
@@ -136,8 +139,10 @@ def checked(
     if joint_ratios is not None:
         others, logarithms = map(floats, joint_ratios)
         if others.ndim != 3 or others.shape[::2] != theta.shape or logarithms.shape != others.shape[:2]:
-            raise ValueError(f"joint_ratios must be other parameters ({len(theta)}, k, {dim}) and logarithms "
-                             f"({len(theta)}, k); got {others.shape} and {logarithms.shape}")
+            raise ValueError(
+                f"joint_ratios must be other parameters ({len(theta)}, k, {dim}) and logarithms "
+                f"({len(theta)}, k); got {others.shape} and {logarithms.shape}"
+            )
         given |= {"others": others.astype(support.dtype), "log_joint": _float32(logarithms)}
     if len(x) < 20:
         raise ValueError(f"{len(x)} simulations are too few to train on and to validate with; give at least 20")
@@ -145,8 +150,10 @@ def checked(
     if bad.any():
         message = f"{bad.sum()} of {len(x)} simulations hold NaN or infinite values"
         if invalid == "raise":
-            raise ValueError(f"{message}, the first is number {bad.argmax()}: mend the simulator, or pass "
-                             'invalid="drop" to leave them out, or invalid="gaps" if NaN means "not measured"')
+            raise ValueError(
+                f"{message}, the first is number {bad.argmax()}: mend the simulator, or pass "
+                'invalid="drop" to leave them out, or invalid="gaps" if NaN means "not measured"'
+            )
         warnings.warn(f"{message} and are left out: posteriors are those among simulations that succeed", stacklevel=4)
         given = {name: value[~bad] for name, value in given.items()}
         if len(given["x"]) < 20:
@@ -188,15 +195,20 @@ def _check_possible(prior, *parameters):
     outside = ~np.isfinite(prior.log_prob(used).numpy())
     if outside.any():
         first = used[outside.argmax()]
-        raise ValueError(f"{outside.sum()} of {len(used)} parameters are impossible under the prior, such as {first}: "
-                         "pass the prior that they were drawn from")
+        raise ValueError(
+            f"{outside.sum()} of {len(used)} parameters are impossible under the prior, such as {first}: "
+            "pass the prior that they were drawn from"
+        )
 
 
 def _warn_of_extremes(what, which, consequence):
     if which.any():
-        warnings.warn(f"{what} of {which.sum()} of {len(which)} simulations are extreme, first those of number "
-                      f"{which.argmax()}: they lie far from the bulk of all, and {consequence}. Leave them out if they "
-                      "are mistakes", stacklevel=5)  # fmt: skip
+        warnings.warn(
+            f"{what} of {which.sum()} of {len(which)} simulations are extreme, first those of number "
+            f"{which.argmax()}: they lie far from the bulk of all, and {consequence}. Leave them out if they "
+            "are mistakes",
+            stacklevel=5,
+        )
 
 
 def warn_if_not_of(prior: "tfp.distributions.Distribution", theta: np.ndarray) -> None:
@@ -205,5 +217,8 @@ def warn_if_not_of(prior: "tfp.distributions.Distribution", theta: np.ndarray) -
     p_values = np.array([scipy.stats.ks_2samp(a, b).pvalue for a, b in zip(theta.T, drawn.T, strict=True)])
     if p_values.min() * len(p_values) < 1e-6:
         column, p_value = p_values.argmin(), p_values.min()
-        warnings.warn(f"column {column} of theta is not distributed as the prior is (p = {p_value:.1g}): the posterior "
-                      "will be that under the distribution which theta comes from", stacklevel=4)
+        warnings.warn(
+            f"column {column} of theta is not distributed as the prior is (p = {p_value:.1g}): the posterior "
+            "will be that under the distribution which theta comes from",
+            stacklevel=4,
+        )

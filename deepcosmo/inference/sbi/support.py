@@ -48,8 +48,10 @@ class Support:
             try:
                 self.prior = in_double_precision(self.prior)
             except (TypeError, ValueError) as error:
-                raise ValueError(f"float32 is too coarse for the prior {self.prior.name}: make it of float64 arrays, "
-                                 "or subtract an offset from its parameters") from error  # fmt: skip
+                raise ValueError(
+                    f"float32 is too coarse for the prior {self.prior.name}: make it of float64 arrays, "
+                    "or subtract an offset from its parameters"
+                ) from error
         self.bijector, self.dtype = unconstraining(self.prior), self.prior.dtype.as_numpy_dtype
         self.dim = int(self.prior.event_shape[0])
         shift = offsets(self.bijector.inverse(self._draws()).numpy()).astype(self.dtype)
@@ -98,8 +100,11 @@ class Support:
     def fingerprint(self) -> dict[str, np.ndarray]:
         """Arrays by name that another prior, or another bijector onto its support, would not have."""
         points = self.prior.sample(POINTS, seed=[0, 0]).numpy()
-        return {"points": points, "log_prior": self.prior.log_prob(points).numpy(),
-                "unconstrained": self.bijector.inverse(points).numpy()}  # fmt: skip
+        return {
+            "points": points,
+            "log_prior": self.prior.log_prob(points).numpy(),
+            "unconstrained": self.bijector.inverse(points).numpy(),
+        }
 
     def check(self, fingerprint: Mapping[str, np.ndarray]) -> None:
         """Raises ValueError if this is not the prior that a fingerprint was taken of."""
@@ -111,11 +116,15 @@ class Support:
         differs = ~np.isclose(found, log_prior, 1e-3, 1e-3)
         if differs.any():
             i = differs.argmax()
-            raise ValueError(f"this is not the prior that the estimator was trained with: ln p({points[i]}) is "
-                             f"{found[i]:.4g}, and was {log_prior[i]:.4g}")
+            raise ValueError(
+                f"this is not the prior that the estimator was trained with: ln p({points[i]}) is "
+                f"{found[i]:.4g}, and was {log_prior[i]:.4g}"
+            )
         if not np.allclose(self.bijector.inverse(points), z, 1e-3, 1e-3):
-            raise ValueError("the prior has the density of the one that the estimator was trained with, but another "
-                             "bijector onto its support")
+            raise ValueError(
+                "the prior has the density of the one that the estimator was trained with, but another "
+                "bijector onto its support"
+            )
 
 
 def vectors(prior: Any) -> tfp.distributions.Distribution:
@@ -136,8 +145,10 @@ def vectors(prior: Any) -> tfp.distributions.Distribution:
     elif isinstance(prior, tfd.JointDistribution):
         prior = tfd.Blockwise(prior)
     if not hasattr(prior, "event_shape"):
-        raise ValueError("prior must be a tfd.Distribution of vectors, a joint distribution or a list of "
-                         f"distributions; got {type(prior).__name__}")
+        raise ValueError(
+            "prior must be a tfd.Distribution of vectors, a joint distribution or a list of "
+            f"distributions; got {type(prior).__name__}"
+        )
     if prior.event_shape.rank != 1 or prior.batch_shape.rank != 0:
         raise ValueError(
             f"prior must be a distribution of vectors, event shape (dim,), without batch; got event shape "
@@ -167,8 +178,10 @@ def unconstraining(prior: tfp.distributions.Distribution) -> tfp.bijectors.Bijec
             break
         if np.allclose(bijector.forward(tf.identity(z)), draws, 1e-3, 1e-4):
             return bijector
-    raise ValueError(f"the prior {prior.name} has no bijector from real vectors of its length onto its support: choose "
-                     "parameters each of which has an interval, a half line or all numbers, whatever the others are")
+    raise ValueError(
+        f"the prior {prior.name} has no bijector from real vectors of its length onto its support: choose "
+        "parameters each of which has an interval, a half line or all numbers, whatever the others are"
+    )
 
 
 def offsets(data: np.ndarray) -> np.ndarray:
@@ -204,8 +217,10 @@ def _of_distribution(prior):
     parts = tf.nest.flatten(getattr(prior.distributions, "model", prior.distributions))
     if not all(isinstance(part, tfd.Distribution) and part.event_shape.rank < 2 for part in parts):
         raise NotImplementedError("parts depend on each other")
-    return tfb.Blockwise([part.experimental_default_event_space_bijector() for part in parts],
-                         block_sizes=[max(1, int(np.prod(part.event_shape))) for part in parts])  # fmt: skip
+    return tfb.Blockwise(
+        [part.experimental_default_event_space_bijector() for part in parts],
+        block_sizes=[max(1, int(np.prod(part.event_shape))) for part in parts],
+    )
 
 
 def _onto_box(prior):

@@ -71,8 +71,10 @@ class _Annealing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs["val_loss"]):
-            raise FloatingPointError(f"epoch {epoch + 1}: training loss {logs['loss']}, validation loss "
-                                     f"{logs['val_loss']}; lower the learning rate or look for extreme simulations")
+            raise FloatingPointError(
+                f"epoch {epoch + 1}: training loss {logs['loss']}, validation loss "
+                f"{logs['val_loss']}; lower the learning rate or look for extreme simulations"
+            )
         if epoch + 1 - max(self._state.best_epoch, self._since) < self._settings.patience:
             return
         if not self._drops:
@@ -168,8 +170,9 @@ def train(
     decay = min(5.0, 700.0 / len(x)) if decay is None else decay
     with strategy.scope():
         network = model()
-        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=decay, clipnorm=5.0, use_ema=True,
-                                           ema_momentum=settings.ema)
+        optimizer = keras.optimizers.AdamW(
+            settings.learning_rate, weight_decay=decay, clipnorm=5.0, use_ema=True, ema_momentum=settings.ema
+        )
         optimizer.exclude_from_weight_decay(var_names=["bias"])
         # TensorFlow cannot put the loop over steps into the graph of several replicas
         at_once = steps if strategy.num_replicas_in_sync == 1 else 1

@@ -1,11 +1,11 @@
 """Normalising flows: masked autoregressive, RealNVP and neural spline flows, all conditional.
 
-    flow = MAF(dim=16, context_dim=8)
-    flow.adapt(context, y)
-    flow.compile("adam")
-    flow.fit(context, y)
-    flow.log_prob(y, context)
-    flow.sample(1000, context, seed=1)
+flow = MAF(dim=16, context_dim=8)
+flow.adapt(context, y)
+flow.compile("adam")
+flow.fit(context, y)
+flow.log_prob(y, context)
+flow.sample(1000, context, seed=1)
 """
 
 import functools
@@ -306,8 +306,7 @@ def _in_chunks(function, *matrices):
     """`function` of the rows of matrices, `_CHUNK` of them at a time, one chunk on each core."""
     n = tf.shape(matrices[0])[0]
     chunks = [
-        tf.reshape(tf.pad(m, [[0, -n % _CHUNK], [0, 0]]), (-(-n // _CHUNK), _CHUNK, m.shape[1]))
-        for m in matrices
+        tf.reshape(tf.pad(m, [[0, -n % _CHUNK], [0, 0]]), (-(-n // _CHUNK), _CHUNK, m.shape[1])) for m in matrices
     ]
     result = tf.map_fn(
         lambda chunk: function(*chunk), chunks, fn_output_signature=tf.float32, parallel_iterations=_CORES

@@ -73,8 +73,10 @@ class PreparedDensity(EncodedDensity):
         self.x_shape, self.kind, self.gaps, self.transform_y = tuple(x_shape), density, gaps, transform_y
         self.of_vectors = compressor is None
         if self.of_vectors and len(self.x_shape) != 1:
-            raise ValueError(f"x of shape (n, {', '.join(map(str, self.x_shape))}) needs a compressor: a Keras model "
-                             "that makes vectors of it")
+            raise ValueError(
+                f"x of shape (n, {', '.join(map(str, self.x_shape))}) needs a compressor: a Keras model "
+                "that makes vectors of it"
+            )
         self.dim, self.options = dim, dict(options or {})
         self.compressor = keras.layers.Identity() if compressor is None else compressor
         self.scaling = (_Columns if self.of_vectors else _Channels)(self.x_shape[-1])
@@ -134,8 +136,10 @@ class PreparedDensity(EncodedDensity):
         """As `log_prob`, for features (..., n) of x."""
         left, change = self.left(y, features)
         batch = tf.broadcast_dynamic_shape(tf.shape(left)[:-1], tf.shape(features)[:-1])
-        rows = (tf.reshape(tf.broadcast_to(v, tf.concat([batch, v.shape[-1:]], 0)), [-1, v.shape[-1]])
-                for v in (left, features))  # fmt: skip
+        rows = (
+            tf.reshape(tf.broadcast_to(v, tf.concat([batch, v.shape[-1:]], 0)), [-1, v.shape[-1]])
+            for v in (left, features)
+        )
         return tf.reshape(self.density.log_prob(*rows), batch) + change
 
     def mean_of_features(self, features: tf.Tensor) -> tf.Tensor:
@@ -169,10 +173,14 @@ class PreparedDensity(EncodedDensity):
 
         features = self.encode(x)
         shift = self.linear.invert(ops.zeros((ops.shape(features)[0], self.dim)), features[:, : self.linear.features])
-        bijectors = [_as_bijector(self.scale_y), tfp.bijectors.Shift(shift),
-                     tfp.bijectors.ScaleMatvecTriL(self.linear.factor.value)]  # fmt: skip
-        return tfp.distributions.TransformedDistribution(self.density.distribution(features),
-                                                         tfp.bijectors.Chain(bijectors))
+        bijectors = [
+            _as_bijector(self.scale_y),
+            tfp.bijectors.Shift(shift),
+            tfp.bijectors.ScaleMatvecTriL(self.linear.factor.value),
+        ]
+        return tfp.distributions.TransformedDistribution(
+            self.density.distribution(features), tfp.bijectors.Chain(bijectors)
+        )
 
     def loss_per_example(self, x: tf.Tensor, y: tf.Tensor, y_pred: Any) -> tf.Tensor:
         return -self.log_prob_of_features(y, y_pred)
@@ -187,9 +195,16 @@ class PreparedDensity(EncodedDensity):
 
     def get_config(self) -> dict[str, Any]:
         compressor = None if self.of_vectors else keras.saving.serialize_keras_object(self.compressor)
-        return {**super().get_config(), "dim": self.dim, "x_shape": self.x_shape, "density": self.kind,
-                "compressor": compressor, "gaps": self.gaps, "transform_y": self.transform_y,
-                "options": self.options}  # fmt: skip
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "x_shape": self.x_shape,
+            "density": self.kind,
+            "compressor": compressor,
+            "gaps": self.gaps,
+            "transform_y": self.transform_y,
+            "options": self.options,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Self":

@@ -54,8 +54,9 @@ class FlowVAE(GalaxyVAE):
         self.prior = MAF(dim=self.latent, context_dim=3, name="prior", **self.flow_arguments)
         self.population = CatalogFlow(name="population", **self.catalogue_arguments)
         self.population.trainable = False
-        self.condition_range = self.add_weight(shape=(2, 3), initializer="zeros", trainable=False,
-                                               name="condition_range")
+        self.condition_range = self.add_weight(
+            shape=(2, 3), initializer="zeros", trainable=False, name="condition_range"
+        )
         # mean share of the flux that lies inside the stamp, at knots equally spaced in log flux_radius
         self.inside = self.add_weight(shape=(_KNOTS,), initializer="ones", trainable=False, name="inside")
 
@@ -237,8 +238,12 @@ class FlowVAE(GalaxyVAE):
             context = self._context(self._stack(at(mag_auto, flux_radius, zphot)))
             return {"log_prob": self.prior.log_prob(z, context)}
 
-        return {**endpoints, "sample": (sample, [n, seed]), "sample_at": (sample_at, [*given, seed]),
-                "log_prob": (log_prob, [*endpoints["decode"][1], *given])}
+        return {
+            **endpoints,
+            "sample": (sample, [n, seed]),
+            "sample_at": (sample_at, [*given, seed]),
+            "log_prob": (log_prob, [*endpoints["decode"][1], *given]),
+        }
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | dict(flow=self.flow_arguments, catalogue=self.catalogue_arguments)

@@ -28,8 +28,10 @@ def numbers(value: Any, unit: str | None, name: str) -> tf.Tensor:
     """
     if not tf.is_tensor(value):
         if masked(value).any():
-            raise ValueError(f"{name} has masked values, and models have no mask for them: leave these stamps out, or "
-                             "fill what is masked with values like those around it and noise")
+            raise ValueError(
+                f"{name} has masked values, and models have no mask for them: leave these stamps out, or "
+                "fill what is masked with values like those around it and noise"
+            )
         if getattr(value, "unit", None) is not None:
             value = in_unit(value, unit, name)
     return tf.cast(value, tf.float32)
@@ -93,8 +95,11 @@ def checked_psf(psf: Any, size: int) -> tf.Tensor:
     sides = tf.shape(psf)[1:]
     before = size // 2 - sides // 2
     after = size - sides - before
-    kept = psf[:, -tf.minimum(before[0], 0) : sides[0] + tf.minimum(after[0], 0),
-               -tf.minimum(before[1], 0) : sides[1] + tf.minimum(after[1], 0)]  # fmt: skip
+    kept = psf[
+        :,
+        -tf.minimum(before[0], 0) : sides[0] + tf.minimum(after[0], 0),
+        -tf.minimum(before[1], 0) : sides[1] + tf.minimum(after[1], 0),
+    ]
     padding = tf.stack([tf.maximum(before, 0), tf.maximum(after, 0)], -1)
     psf = tf.ensure_shape(tf.pad(kept, tf.concat([[[0, 0]], padding], 0)), (psf.shape[0], size, size))
     total = tf.reduce_sum(psf, (1, 2), keepdims=True)
@@ -113,9 +118,11 @@ def _warn_of_psf(psf, total):
     off = distance > OFF_CENTRE
     if off.any():
         rows, columns = offset[np.argmax(np.where(off, distance, 0.0))]
-        warn(f"the light of {off.sum()} of {len(psf)} PSFs is not centred on pixel [height // 2, width // 2]; that of "
-             f"the farthest is off by {rows:+.2f} rows and {columns:+.2f} columns. PSFs are used as they are, and "
-             "galaxies found as far off the other way: draw PSFs, or cut them out, with their peak on that pixel")
+        warn(
+            f"the light of {off.sum()} of {len(psf)} PSFs is not centred on pixel [height // 2, width // 2]; that of "
+            f"the farthest is off by {rows:+.2f} rows and {columns:+.2f} columns. PSFs are used as they are, and "
+            "galaxies found as far off the other way: draw PSFs, or cut them out, with their peak on that pixel"
+        )
 
 
 def centroids(psf: np.ndarray, iterations: int = 5) -> np.ndarray:

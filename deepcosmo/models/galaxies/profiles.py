@@ -78,15 +78,16 @@ def _inverse_covariance(parameters, log_widths, limit=None):
 def _radius2(precision, x0, y0, basis):
     """a dx² + 2 b dx dy + c dy² at the points of `basis`, as one matrix product: (batch, k, points)."""
     a, b, c = precision
-    coefficients = ops.stack([a * x0**2 + 2 * b * x0 * y0 + c * y0**2, -2 * (a * x0 + b * y0),
-                              -2 * (b * x0 + c * y0), a, 2 * b, c], axis=-1)
+    coefficients = ops.stack(
+        [a * x0**2 + 2 * b * x0 * y0 + c * y0**2, -2 * (a * x0 + b * y0), -2 * (b * x0 + c * y0), a, 2 * b, c], axis=-1
+    )
     radius2 = ops.matmul(ops.reshape(coefficients, (-1, 6)), basis)
     return ops.reshape(radius2, (-1, a.shape[1], basis.shape[1]))
 
 
 def _bilinear_upsampling(size):
     """Matrix (size, size // 2) that interpolates linearly from cells of two pixels to pixels."""
-    cells = (np.arange(size // 2) * 2 + 0.5)
+    cells = np.arange(size // 2) * 2 + 0.5
     return np.stack([np.interp(np.arange(size), cells, row) for row in np.eye(size // 2)], axis=1).astype("float32")
 
 
@@ -128,8 +129,9 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         outputs = 3 + 3 * 3 + 1 + self.CORE + self.WIDE + self.DISC + 1
         self.hidden = [keras.layers.Dense(u, activation="silu") for u in self.units]
         self.structure = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.03))
-        self.shortcut = keras.layers.Dense(outputs, use_bias=False,
-                                           kernel_initializer=keras.initializers.RandomNormal(0.0, 0.1))
+        self.shortcut = keras.layers.Dense(
+            outputs, use_bias=False, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.1)
+        )
         self.texture = keras.layers.Dense(len(self.orders), kernel_initializer="zeros")
         self._upsample = _bilinear_upsampling(size)
 
@@ -144,8 +146,9 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
 
         def ladder(name, low, high, count):  # widths relative to the family's size, refined in training
             values = np.linspace(math.log(low), math.log(high), count)
-            return self.add_weight(shape=(count,), initializer=keras.initializers.Constant(values),
-                                   name=f"log_widths_{name}")
+            return self.add_weight(
+                shape=(count,), initializer=keras.initializers.Constant(values), name=f"log_widths_{name}"
+            )
 
         self.core_widths = ladder("core", 0.05, 0.2, self.CORE)
         self.wide_widths = ladder("wide", 0.4, 5.0, self.WIDE)
@@ -159,8 +162,10 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         flux = ops.exp(1.7 + p[:, 0:1])
         x0, y0 = p[:, 1:2], p[:, 2:3]
         # sizes start near the median galaxy's half-light radius of 7 px
-        bulge, disc, flat = (p[:, 3 + 3 * i : 6 + 3 * i] + np.array([[start, 0, 0]], "float32")
-                             for i, start in enumerate((1.2, 1.7, 1.9)))
+        bulge, disc, flat = (
+            p[:, 3 + 3 * i : 6 + 3 * i] + np.array([[start, 0, 0]], "float32")
+            for i, start in enumerate((1.2, 1.7, 1.9))
+        )
         beta = 1.4 + 0.5 * ops.tanh(p[:, 12:13])
         light = flux * ops.softmax(p[:, 13:], axis=-1) / (2 * math.pi)
         core_light, light, flat_light = ops.split(light, [self.CORE, self.CORE + self.WIDE + self.DISC], axis=-1)
@@ -192,8 +197,13 @@ class LightProfileDecoder(SinglePrecision, keras.layers.Layer):
         """exp of a Gauss-Hermite expansion in the frame where the disc is a circle, on cells of 2 x 2 pixels."""
         size, cosh, s1, s2 = _shape(disc * np.array([[1, 0.5, 0.5]], "float32"))
         a, b, c = (cosh - s1) / size, -s2 / size, (cosh + s1) / size
-        frame = ops.stack([ops.concatenate([-(a * x0 + b * y0), a, b], axis=-1),
-                           ops.concatenate([-(b * x0 + c * y0), b, c], axis=-1)], axis=1)
+        frame = ops.stack(
+            [
+                ops.concatenate([-(a * x0 + b * y0), a, b], axis=-1),
+                ops.concatenate([-(b * x0 + c * y0), b, c], axis=-1),
+            ],
+            axis=1,
+        )
         u = ops.matmul(frame, _quadratic_basis(self.size, 2)[:3])
         u, v = u[:, 0], u[:, 1]
         hu, hv = _hermite(u, self.texture_order), _hermite(v, self.texture_order)
@@ -276,13 +286,17 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
         super().__init__(**kwargs)
         self.outputs, self.size, self.units, self.blocks, self.channels = outputs, size, units, blocks, tuple(channels)
         self._factors, self._coefficients = _moment_filters(size, np.geomspace(1.5, 36.0, 9))
-        self.convolutions = [keras.layers.Conv2D(c, 5 if i == 0 else 3, strides=2, padding="same", activation="silu")
-                             for i, c in enumerate(self.channels)]
+        self.convolutions = [
+            keras.layers.Conv2D(c, 5 if i == 0 else 3, strides=2, padding="same", activation="silu")
+            for i, c in enumerate(self.channels)
+        ]
         self.summary = keras.layers.Dense(summary, activation="silu")
         self.psf_summary = keras.layers.Dense(32, activation="silu")
         self.project = keras.layers.Dense(units)
-        self.residual = [(keras.layers.Dense(units, activation="silu"),
-                          keras.layers.Dense(units, kernel_initializer="zeros")) for _ in range(blocks)]
+        self.residual = [
+            (keras.layers.Dense(units, activation="silu"), keras.layers.Dense(units, kernel_initializer="zeros"))
+            for _ in range(blocks)
+        ]
         self.readout = keras.layers.Dense(outputs, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02))
 
     def build(self, image: Sequence[int | None], psf: Sequence[int | None], noise_std: Sequence[int | None]) -> None:
@@ -314,10 +328,18 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
 
         m = psf.shape[-1] // 2
         core = ops.reshape(psf[:, m - 12 : m + 12, m - 12 : m + 12], (-1, 24 * 24))
-        h = self.project(ops.concatenate([
-            ops.reshape(ops.arcsinh(0.1 * moments) / 3.0, (-1, scales * count)),
-            ops.reshape(ratios, (-1, scales * count)),
-            h, self.psf_summary(20.0 * core), ops.log(noise) + 6.0], axis=-1))
+        h = self.project(
+            ops.concatenate(
+                [
+                    ops.reshape(ops.arcsinh(0.1 * moments) / 3.0, (-1, scales * count)),
+                    ops.reshape(ratios, (-1, scales * count)),
+                    h,
+                    self.psf_summary(20.0 * core),
+                    ops.log(noise) + 6.0,
+                ],
+                axis=-1,
+            )
+        )
         for first, second in self.residual:
             h = h + second(first(h))
         return self.readout(ops.silu(h))
@@ -331,5 +353,11 @@ class StampEncoder(SinglePrecision, keras.layers.Layer):
         return ops.einsum("nsp,spk->nsk", both, self._coefficients)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | dict(outputs=self.outputs, size=self.size, units=self.units,
-                                           blocks=self.blocks, channels=self.channels, summary=self.summary.units)
+        return super().get_config() | dict(
+            outputs=self.outputs,
+            size=self.size,
+            units=self.units,
+            blocks=self.blocks,
+            channels=self.channels,
+            summary=self.summary.units,
+        )

@@ -264,8 +264,10 @@ class GalaxyVAE(ProbabilisticModel):
             "encode": (encode, [image, psf, noise_std]),
             "decode": (lambda z: {"galaxy": self.decode(z)}, [z]),
             "render": (lambda z, psf: {"image": self.decode(z, psf)}, [z, psf]),
-            "elbo": (lambda image, psf, noise_std, seed: {"elbo": self.elbo(image, psf, noise_std, seed=seed)},
-                     [image, psf, noise_std, seed]),
+            "elbo": (
+                lambda image, psf, noise_std, seed: {"elbo": self.elbo(image, psf, noise_std, seed=seed)},
+                [image, psf, noise_std, seed],
+            ),
             "sample": (lambda n, seed: {"galaxy": self.sample(n, seed=seed)}, [n, seed]),
             "serving_default": (encode, [image, psf, noise_std]),
         }
@@ -285,6 +287,10 @@ class GalaxyVAE(ProbabilisticModel):
         return checked_psf(psf, self.psf_size)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | dict(latent=self.latent, size=self.size, psf_size=self.psf_size,
-                                           decoder_units=self.decoder_units, encoder_units=self.encoder_units)
-
+        return super().get_config() | dict(
+            latent=self.latent,
+            size=self.size,
+            psf_size=self.psf_size,
+            decoder_units=self.decoder_units,
+            encoder_units=self.encoder_units,
+        )

@@ -84,8 +84,9 @@ class BandPowers(SinglePrecision, keras.layers.Layer):
         cross = ops.take(real, first, 1) * ops.take(real, second, 1)
         cross += ops.take(imaginary, first, 1) * ops.take(imaginary, second, 1)
         scale = ops.exp(-0.5 * (ops.take(log_power, first, 1) + ops.take(log_power, second, 1)))
-        return ops.concatenate([ops.reshape(v, (-1, v.shape[1] * self.bands))
-                                for v in (log_power, ops.matmul(cross, mean) * scale)], -1)  # fmt: skip
+        return ops.concatenate(
+            [ops.reshape(v, (-1, v.shape[1] * self.bands)) for v in (log_power, ops.matmul(cross, mean) * scale)], -1
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "channels": self.channels, "bands": self.bands}

@@ -248,8 +248,9 @@ class NewtonPilot(SinglePrecision, keras.Model):
             raise ValueError("the compressor must give estimates and scores alone: near=False")
         self.compressor, self.dim = compressor, compressor.pilot.dim
         freeze(compressor)
-        self.near_step = NearStep(survey=compressor.scores.survey, bijector=self.bijector,
-                                  others=compressor.scores.dim - self.dim)  # fmt: skip
+        self.near_step = NearStep(
+            survey=compressor.scores.survey, bijector=self.bijector, others=compressor.scores.dim - self.dim
+        )
         self.near_step.build()
         self.built = True
 

@@ -82,8 +82,13 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
     def of(cls, survey: "LensingSurvey", *, nodes: int = 32, **options: Any) -> "FieldStatistics":
         """The statistics for maps of a `LensingSurvey`."""
         cycles = np.geomspace(1.0, survey.pixels / np.sqrt(2), nodes)
-        return cls(size=survey.pixels, channels=survey.bins, noise_std=survey.noise_std,
-                   signal=survey.signal_to_noise(360.0 / survey.width * cycles), **options)  # fmt: skip
+        return cls(
+            size=survey.pixels,
+            channels=survey.bins,
+            noise_std=survey.noise_std,
+            signal=survey.signal_to_noise(360.0 / survey.width * cycles),
+            **options,
+        )
 
     @property
     def dim(self) -> int:
@@ -134,13 +139,21 @@ class FieldStatistics(SinglePrecision, keras.layers.Layer):
         real, imaginary = (ops.reshape(v, (-1, self.channels, n // 2 + 1, n)) for v in fourier(flat))
         signal = (self.signal * self._scale[:, None] * self._scale)[:, first, second].astype("float32")
         weight = ops.transpose(ops.matmul(self._hats() * self._count, signal), (2, 0, 1))
-        sums = [ops.sum(weight[k] * (real[:, i] * real[:, j] + imaginary[:, i] * imaginary[:, j]), (1, 2))
-                for k, (i, j) in enumerate(zip(first, second, strict=True))]  # fmt: skip
+        sums = [
+            ops.sum(weight[k] * (real[:, i] * real[:, j] + imaginary[:, i] * imaginary[:, j]), (1, 2))
+            for k, (i, j) in enumerate(zip(first, second, strict=True))
+        ]
         return ops.stack(sums, -1)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (input_shape[0], self.dim)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "size": self.size, "channels": self.channels, "noise_std": self.noise_std,
-                "signal": self.signal.tolist(), "bands": self.bands}  # fmt: skip
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "channels": self.channels,
+            "noise_std": self.noise_std,
+            "signal": self.signal.tolist(),
+            "bands": self.bands,
+        }

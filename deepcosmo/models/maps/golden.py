@@ -17,8 +17,14 @@ def record_maps(model: "MapPosterior", survey: "LensingSurvey", amplitude: float
     """The golden arrays of a `MapPosterior` of a `LensingSurvey`, for `waves` of some amplitude."""
     maps, theta = amplitude * waves(survey.shape), survey.fiducial[None]
     seed = np.array([1, 2], "int32")
-    return record(model, {"compress": {"maps": maps}, "log_prob": {"theta": theta, "maps": maps},
-                          "sample": {"maps": maps, "seed": seed}})  # fmt: skip
+    return record(
+        model,
+        {
+            "compress": {"maps": maps},
+            "log_prob": {"theta": theta, "maps": maps},
+            "sample": {"maps": maps, "seed": seed},
+        },
+    )
 
 
 def waves(shape: tuple[int, int, int]) -> np.ndarray:

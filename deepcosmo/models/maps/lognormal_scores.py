@@ -145,8 +145,9 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
         log = tf.zeros_like(data) + 0.5 * (uncertain - variance)
         residual, move, square = conditioned(a, log)
         first = tf.constant(0), a, log, residual, move, square, a, a, tf.zeros_like(square)
-        _, a, *_ = tf.while_loop(lambda i, *state: tf.reduce_any(state[4] > _REST), step, first,
-                                 maximum_iterations=self.iterations)  # fmt: skip
+        _, a, *_ = tf.while_loop(
+            lambda i, *state: tf.reduce_any(state[4] > _REST), step, first, maximum_iterations=self.iterations
+        )
         white = fields.mixed(tf.einsum("...ijyx->...jiyx", root), a)
         return tf.stop_gradient(white), tf.stop_gradient(spread)
 
@@ -176,8 +177,12 @@ class LognormalScores(SinglePrecision, keras.layers.Layer):
         return (maps_shape[0], self.dim)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "survey": dataclasses.asdict(self.survey), "iterations": self.iterations,
-                "typical": [list(map(float, v)) for v in self._of_prior()]}  # fmt: skip
+        return {
+            **super().get_config(),
+            "survey": dataclasses.asdict(self.survey),
+            "iterations": self.iterations,
+            "typical": [list(map(float, v)) for v in self._of_prior()],
+        }
 
 
 @functools.lru_cache

@@ -155,17 +155,18 @@ class MapPosterior(EncodedDensity):
         compress = lambda maps: {"summaries": seen(maps)}, [maps]
         log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_features(theta, seen(maps))}, [theta, maps]
         sample = lambda maps, seed: {"theta": self.sample_of_features((), seen(maps), seed=seed)}, [maps, seed]
-        return {
-            "compress": compress,
-            "log_prob": log_prob,
-            "sample": sample,
-            "serving_default": compress,
-        }
+        return {"compress": compress, "log_prob": log_prob, "sample": sample, "serving_default": compress}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "compressor": keras.saving.serialize_keras_object(self.compressor),
-                "parameters": self.parameters, "bounds": self.bounds, "density": self.kind,
-                "options": self.options, "members": self.members}  # fmt: skip
+        return {
+            **super().get_config(),
+            "compressor": keras.saving.serialize_keras_object(self.compressor),
+            "parameters": self.parameters,
+            "bounds": self.bounds,
+            "density": self.kind,
+            "options": self.options,
+            "members": self.members,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Self":

@@ -50,8 +50,9 @@ def _bulk(data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns that are all NaN
         # no value between two, as one of the two may be far out
-        return [np.nanquantile(rows, q, axis=0, method=method)
-                for q, method in ((_TAILS, "higher"), (1 - _TAILS, "lower"))]  # fmt: skip
+        return [
+            np.nanquantile(rows, q, axis=0, method=method) for q, method in ((_TAILS, "higher"), (1 - _TAILS, "lower"))
+        ]
 
 
 def _beyond(data, widths):

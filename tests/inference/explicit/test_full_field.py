@@ -25,8 +25,13 @@ class WhiteSky(LensingSurvey):
     def field(self, theta):
         power = tf.eye(self.bins)[..., None, None] * tf.ones([self.pixels // 2 + 1] * 2)
         shift = 0.06 * tf.cast(theta, tf.float32) * np.ones(self.bins, "float32")
-        return WhiteField(root=tf.ones_like(shift)[..., None, None, None] * power, variance=shift, shift=shift,
-                          shape=(self.pixels, self.pixels), pixel_scale=np.degrees(60))  # fmt: skip
+        return WhiteField(
+            root=tf.ones_like(shift)[..., None, None, None] * power,
+            variance=shift,
+            shift=shift,
+            shape=(self.pixels, self.pixels),
+            pixel_scale=np.degrees(60),
+        )
 
 
 SKY = WhiteSky(pixels=8, width=0.3, parameters=("sigma_8",))
@@ -90,8 +95,13 @@ def test_gaussian_fields_leave_nothing_to_sample():
     np.testing.assert_allclose(left - left[0], expected - expected[0], atol=0.01)
 
 
-@pytest.mark.parametrize("prior", [[tfp.distributions.TruncatedNormal(np.float64(0.8), 0.2, 0.0, np.inf)],
-                                   tfp.distributions.Independent(tfp.distributions.Normal(np.array([0.8]), 0.2), 1)])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        [tfp.distributions.TruncatedNormal(np.float64(0.8), 0.2, 0.0, np.inf)],
+        tfp.distributions.Independent(tfp.distributions.Normal(np.array([0.8]), 0.2), 1),
+    ],
+)
 def test_priors_of_float64(prior):
     sampler = FullField(SKY, SKY.sample(tf.constant([[0.9]]), tf.constant([1, 2]))[0], prior=prior)
     found = sampler.log_prob(tf.constant([[0.7], [0.9]]), SKY.latent(2, [3, 4]))

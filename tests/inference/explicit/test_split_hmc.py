@@ -33,8 +33,14 @@ def test_other_densities_are_sampled():
     @tf.function(autograph=False)
     def run():
         start = [tf.ones([200, 1]), tf.zeros([200, 2, 2])]
-        return tfp.mcmc.sample_chain(150, start, kernel=SplitHMC(log_prob, 0.4, 4), num_burnin_steps=50, seed=[3, 4],
-                                     trace_fn=lambda _, results: results.log_accept_ratio)  # fmt: skip
+        return tfp.mcmc.sample_chain(
+            150,
+            start,
+            kernel=SplitHMC(log_prob, 0.4, 4),
+            num_burnin_steps=50,
+            seed=[3, 4],
+            trace_fn=lambda _, results: results.log_accept_ratio,
+        )
 
     (v, u), ratio = run()
     ess = float(tfp.mcmc.effective_sample_size(v[..., 0], cross_chain_dims=1))

@@ -33,12 +33,30 @@ def observed(size):
 
 def assert_is_wiener(model, size, samples, **options):
     shear, noise_std, mask = observed(size)
-    exact = mass_map(shear, noise_std, mask, pixel_scale=PIXEL, method="wiener", num_samples=0,
-                     prior=model.spectrum.get())
-    other = mass_map(shear, noise_std, mask, pixel_scale=PIXEL, method="wiener", num_samples=samples, seed=3,
-                     prior=model.spectrum.get())
-    ours = mass_map(shear, noise_std, mask, pixel_scale=PIXEL, method="posterior", num_samples=samples, model=model,
-                    residual=False, **options)
+    exact = mass_map(
+        shear, noise_std, mask, pixel_scale=PIXEL, method="wiener", num_samples=0, prior=model.spectrum.get()
+    )
+    other = mass_map(
+        shear,
+        noise_std,
+        mask,
+        pixel_scale=PIXEL,
+        method="wiener",
+        num_samples=samples,
+        seed=3,
+        prior=model.spectrum.get(),
+    )
+    ours = mass_map(
+        shear,
+        noise_std,
+        mask,
+        pixel_scale=PIXEL,
+        method="posterior",
+        num_samples=samples,
+        model=model,
+        residual=False,
+        **options,
+    )
     # the network's grid has less padding: without it both means are the same
     assert np.std(ours.mean - exact.mean) < 0.1 * ours.std.mean()
     # what scatters about the exact mean has the same variance for both, in the hole as elsewhere. Pixels of a map are
@@ -50,8 +68,10 @@ def assert_is_wiener(model, size, samples, **options):
         allowed = 0.01 * spread[1].mean() if options["sampler"] == "hmc" else 0.0
         assert abs(spread[0].mean() - spread[1].mean()) < 4 * error + allowed
     # the sample mean is off by what `samples` draws allow, on scales larger than 8 pixels
-    coarse = [s[..., : size // 8 * 8, : size // 8 * 8].reshape(-1, size // 8, 8, size // 8, 8).mean((2, 4))
-              for s in (exact.mean[None], ours.samples, other.samples)]
+    coarse = [
+        s[..., : size // 8 * 8, : size // 8 * 8].reshape(-1, size // 8, 8, size // 8, 8).mean((2, 4))
+        for s in (exact.mean[None], ours.samples, other.samples)
+    ]
     off, spread = np.mean((coarse[1].mean(0) - coarse[0][0]) ** 2), np.mean((coarse[2] - coarse[0]) ** 2)
     assert off / spread * samples == pytest.approx(1, abs=0.4 if size > 64 else 0.6)
 
@@ -96,8 +116,14 @@ def lognormal(noise, size=40):
     """Convergence, and its shear with a hole; noise differs by up to a factor of 30 between pixels."""
     rng = np.random.default_rng(4)
     ell, c_ell = priors.fiducial_spectrum()
-    kappa = fields.lognormal_maps(c_ell[None, None].astype("f4"), ell, np.array([0.04], "f4"),
-                                  shape=(2 * size, 2 * size), pixel_scale=PIXEL, seed=[0, 1])[0].numpy()
+    kappa = fields.lognormal_maps(
+        c_ell[None, None].astype("f4"),
+        ell,
+        np.array([0.04], "f4"),
+        shape=(2 * size, 2 * size),
+        pixel_scale=PIXEL,
+        seed=[0, 1],
+    )[0].numpy()
     shear, kappa = lensing.kappa_to_shear(kappa).numpy()[:size, :size], kappa[:size, :size]
     mask = np.ones(kappa.shape, bool)
     mask[10:20, 5:20] = False
@@ -138,11 +164,15 @@ def test_seeds(model):
     assert np.abs(one.samples - other.samples).max() > 0 and one.samples.shape == (2, 32, 32)
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"sampler": "gibbs"}, "sampler must be one of"), ({"num_samples": 0}, "num_samples"),
-    ({"pixel_scale": 1.0}, "arcmin per pixel"),
-    ({"noise_std": 1e-3}, "at least 0.004 .* got 0.001; use method 'wiener'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"sampler": "gibbs"}, "sampler must be one of"),
+        ({"num_samples": 0}, "num_samples"),
+        ({"pixel_scale": 1.0}, "arcmin per pixel"),
+        ({"noise_std": 1e-3}, "at least 0.004 .* got 0.001; use method 'wiener'"),
+    ],
+)
 def test_bad_options(model, options, words):
     with pytest.raises(ValueError, match=words):
         data = dict(zip(("shear", "noise_std", "mask"), observed(32), strict=True))

@@ -67,8 +67,10 @@ def test_units_and_masks_of_positions(mapped):
     hidden, kappa = np.array([False, True]), mapped.result.mean
     one = field.coincidence(kappa, mapped, ra[:1], dec[:1], sets=200)
     assert field.coincidence(kappa, mapped, np.ma.array(ra, mask=hidden), dec, sets=200) == one
-    assert field.coincidence(kappa, mapped, ra[:1] * u.deg, np.radians(dec[:1]) * u.rad, sets=200,
-                             radius=30 * u.arcsec) == one  # fmt: skip
+    assert (
+        field.coincidence(kappa, mapped, ra[:1] * u.deg, np.radians(dec[:1]) * u.rad, sets=200, radius=30 * u.arcsec)
+        == one
+    )
     with pytest.raises(ValueError, match="ra must have the unit deg"):
         field.coincidence(kappa, mapped, ra * u.s, dec)
 
@@ -77,8 +79,9 @@ def test_masked_convergence_counts_as_not_observed(mapped):
     kappa = np.where(mapped.data.mask, 0.01, 0.0)
     hidden = np.zeros(kappa.shape, bool)
     hidden[: len(kappa) // 2] = True
-    found = field.coincidence(np.ma.array(np.where(hidden, -999, 0.01), mask=hidden), mapped, [HALO[0], RA],
-                              [DEC - 0.3, DEC + 0.3], sets=50)  # fmt: skip
+    found = field.coincidence(
+        np.ma.array(np.where(hidden, -999, 0.01), mask=hidden), mapped, [HALO[0], RA], [DEC - 0.3, DEC + 0.3], sets=50
+    )
     assert found.size == 1
     np.testing.assert_allclose([found.mean, found.random_mean], 0.01, rtol=1e-12)
     for wrong in (np.nan, -1.6375e30):
@@ -89,11 +92,16 @@ def test_masked_convergence_counts_as_not_observed(mapped):
 def test_masked_galaxies_do_not_make_the_map_larger():
     """Nor do units of the catalogue or of pixels change it."""
     whole, far = catalog(3000), np.arange(3000) < 3
-    given = whole | {"ra": whole["ra"] * u.deg, "dec": np.where(far, 2.9, whole["dec"]),
-                     "e1": np.ma.array(np.where(far, -999, whole["e1"]), mask=far)}  # fmt: skip
+    given = whole | {
+        "ra": whole["ra"] * u.deg,
+        "dec": np.where(far, 2.9, whole["dec"]),
+        "e1": np.ma.array(np.where(far, -999, whole["e1"]), mask=far),
+    }
     rest = {name: values[~far] for name, values in whole.items()}
-    found, expected = (field.map_field(c, method="kaiser_squires", pixel_scale=p)
-                       for c, p in ((given, 90 * u.arcsec), (rest | {"weight": None}, 1.5)))  # fmt: skip
+    found, expected = (
+        field.map_field(c, method="kaiser_squires", pixel_scale=p)
+        for c, p in ((given, 90 * u.arcsec), (rest | {"weight": None}, 1.5))
+    )
     assert found.grid == expected.grid
     np.testing.assert_array_equal(found.result.mean, expected.result.mean)
 
@@ -150,8 +158,22 @@ def test_a_map_that_is_not_finite_is_never_written(tmp_path, capsys, monkeypatch
 
     monkeypatch.setattr(kaiser_squires, "estimate", broken)
     Table(catalog(4000)).write(tmp_path / "shear.fits")
-    assert cli.main(["map", "--catalog", str(tmp_path / "shear.fits"), "--method", "kaiser_squires",
-                     "--pixel-scale", "1.2", "--out", str(tmp_path / "kappa")]) == 1  # fmt: skip
+    assert (
+        cli.main(
+            [
+                "map",
+                "--catalog",
+                str(tmp_path / "shear.fits"),
+                "--method",
+                "kaiser_squires",
+                "--pixel-scale",
+                "1.2",
+                "--out",
+                str(tmp_path / "kappa"),
+            ]
+        )
+        == 1
+    )
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and "'kaiser_squires' diverged: 1 of " in lines[0] and f"of its {name}" in lines[0]
     assert not (tmp_path / "kappa.fits").exists()
@@ -167,9 +189,29 @@ def test_the_command_draws_from_the_posterior_by_default(tmp_path):
 def test_the_cosmos_field(tmp_path, capsys):
     """Convergence lies where the X-ray clusters are."""
     folder = shared("cosmos_shear")
-    assert cli.main(["map", "--catalog", str(folder), "--column", "weight=nhweight_int", "--signs", "1", "-1",
-                     "--points", str(folder / "xray.txt"), "--out", str(tmp_path / "cosmos"), "--method", "wiener",
-                     "-n", "2"]) == 0
+    assert (
+        cli.main(
+            [
+                "map",
+                "--catalog",
+                str(folder),
+                "--column",
+                "weight=nhweight_int",
+                "--signs",
+                "1",
+                "-1",
+                "--points",
+                str(folder / "xray.txt"),
+                "--out",
+                str(tmp_path / "cosmos"),
+                "--method",
+                "wiener",
+                "-n",
+                "2",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "417117 galaxies" in said
     found = [float(number) for number in re.findall(r"0\.\d{4}", said)]
@@ -181,15 +223,18 @@ def test_the_cosmos_field(tmp_path, capsys):
         assert np.hypot(x - hdus["MEAN"].data.shape[1] / 2, y - hdus["MEAN"].data.shape[0] / 2) < 30
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda t: t.remove_column("e1"), "has no column e1"),
-    (lambda t: t.remove_rows(slice(None)), "empty"),
-    (lambda t: t["dec"].__setitem__(0, 95.0), "dec must lie between"),
-    (lambda t: t["e2"].__setitem__(0, np.inf), "e2 must be finite"),
-    (lambda t: t["e2"].__setitem__(slice(None), -999.0), "200 of 200 galaxies have no possible shear"),
-    (lambda t: setattr(t["ra"], "unit", "s"), "column ra must have the unit deg"),
-    (lambda t: t.add_column(t["e1"], name="g1"), "e1 may be any of its columns e1, g1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.remove_column("e1"), "has no column e1"),
+        (lambda t: t.remove_rows(slice(None)), "empty"),
+        (lambda t: t["dec"].__setitem__(0, 95.0), "dec must lie between"),
+        (lambda t: t["e2"].__setitem__(0, np.inf), "e2 must be finite"),
+        (lambda t: t["e2"].__setitem__(slice(None), -999.0), "200 of 200 galaxies have no possible shear"),
+        (lambda t: setattr(t["ra"], "unit", "s"), "column ra must have the unit deg"),
+        (lambda t: t.add_column(t["e1"], name="g1"), "e1 may be any of its columns e1, g1"),
+    ],
+)
 def test_bad_catalogues_are_named_in_one_line(tmp_path, capsys, change, words):
     table = Table(catalog(200))
     change(table)

@@ -26,9 +26,9 @@ def lognormal(size, skies=2):
     ell, c_ell = priors.fiducial_spectrum()
     shape, c_ell = (4 * size, 4 * size), c_ell[None, None].astype("float32")
     shift = np.array([0.04], "float32")
-    kappa = np.concatenate([
-        fields.lognormal_maps(c_ell, ell, shift, shape=shape, pixel_scale=SCALE, seed=[k, 0]) for k in range(skies)
-    ])  # fmt: skip
+    kappa = np.concatenate(
+        [fields.lognormal_maps(c_ell, ell, shift, shape=shape, pixel_scale=SCALE, seed=[k, 0]) for k in range(skies)]
+    )
     shear = lensing.kappa_to_shear(kappa).numpy() + NOISE * np.random.default_rng(0).normal(size=(skies, *shape, 2))
     return kappa[:, :size, :size], shear[:, :size, :size]
 
@@ -71,8 +71,12 @@ def test_kaiser_squires_propagates_the_noise():
     rng = np.random.default_rng(1)
     shape, count = (32, 40), 100
     noise_std, mask = rng.lognormal(size=(*shape, 2)), rng.random(shape) > 0.3
-    maps = [mass_map(noise_std * rng.normal(size=noise_std.shape), noise_std, mask, pixel_scale=1.0,
-                     method="kaiser_squires") for _ in range(count)]  # fmt: skip
+    maps = [
+        mass_map(
+            noise_std * rng.normal(size=noise_std.shape), noise_std, mask, pixel_scale=1.0, method="kaiser_squires"
+        )
+        for _ in range(count)
+    ]
     ratio = np.mean([m.mean**2 for m in maps], 0) / maps[0].std ** 2
     assert ratio.mean() == pytest.approx(1, abs=0.03)
     np.testing.assert_allclose(ratio, 1, atol=6 * np.sqrt(2 / count))
@@ -186,8 +190,11 @@ def test_the_prior_can_be_given():
 @pytest.mark.parametrize("form", [np.ma.array, Masked])
 def test_masked_pixels_are_not_observed(name, form):
     rng = np.random.default_rng(5)
-    data = {"shear": 0.1 * rng.normal(size=(32, 40, 2)), "noise_std": rng.uniform(0.1, 0.2, (32, 40)),
-            "mask": rng.random((32, 40)) < 0.9}  # fmt: skip
+    data = {
+        "shear": 0.1 * rng.normal(size=(32, 40, 2)),
+        "noise_std": rng.uniform(0.1, 0.2, (32, 40)),
+        "mask": rng.random((32, 40)) < 0.9,
+    }
     hidden = rng.random((32, 40)) < 0.1
     expected = mass_map(**data | {"mask": data["mask"] & ~hidden}, pixel_scale=1.0, method="wiener", num_samples=0)
     where = np.stack([hidden, np.zeros_like(hidden)], -1) if name == "shear" else hidden
@@ -200,16 +207,26 @@ def test_masked_pixels_are_not_observed(name, form):
 def test_units():
     rng = np.random.default_rng(6)
     shear, (ell, c_ell) = 0.1 * rng.normal(size=(32, 40, 2)), priors.fiducial_spectrum()
-    smoothed = [mass_map(shear * one, 0.1 * one, pixel_scale=side, method="kaiser_squires", smoothing=width).mean
-                for one, side, width in ((1, 1.5, 2.0), (100 * u.percent, 90 * u.arcsec, u.deg / 30))]  # fmt: skip
+    smoothed = [
+        mass_map(shear * one, 0.1 * one, pixel_scale=side, method="kaiser_squires", smoothing=width).mean
+        for one, side, width in ((1, 1.5, 2.0), (100 * u.percent, 90 * u.arcsec, u.deg / 30))
+    ]
     np.testing.assert_allclose(*smoothed, rtol=0, atol=1e-6)
-    filtered = [mass_map(shear, 0.1, pixel_scale=1, method="wiener", num_samples=0, prior=(ell, c)).mean
-                for c in (c_ell, (c_ell * u.sr).to("arcmin2"))]  # fmt: skip
+    filtered = [
+        mass_map(shear, 0.1, pixel_scale=1, method="wiener", num_samples=0, prior=(ell, c)).mean
+        for c in (c_ell, (c_ell * u.sr).to("arcmin2"))
+    ]
     np.testing.assert_allclose(*filtered, rtol=0, atol=1e-6)
 
 
-GOOD = {"shear": np.zeros((32, 40, 2)), "noise_std": np.ones((32, 40)), "mask": np.ones((32, 40), bool),
-        "pixel_scale": 1.0, "method": "wiener", "num_samples": 1}  # fmt: skip
+GOOD = {
+    "shear": np.zeros((32, 40, 2)),
+    "noise_std": np.ones((32, 40)),
+    "mask": np.ones((32, 40), bool),
+    "pixel_scale": 1.0,
+    "method": "wiener",
+    "num_samples": 1,
+}
 
 
 def holding(shape, value):
@@ -218,38 +235,44 @@ def holding(shape, value):
     return array
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"shear": holding((32, 40, 2), np.nan)}, "shear is not finite in 2 observed values: mask"),
-    ({"shear": holding((32, 40, 2), -999.0)}, "beyond 1 by more than ten .* in 2 observed values, such as -999: mask"),
-    ({"shear": holding((32, 40, 2), -1.6375e30)}, "such as -1.6375e.30: mask"),
-    ({"shear": holding((32, 40, 2), 2.1), "noise_std": 0.1}, "in 2 observed values, such as 2.1"),
-    ({"shear": np.ones((32, 40, 2)) * u.deg}, "shear must have no unit; its unit is deg"),
-    ({"shear": np.ma.array(np.zeros((32, 40, 2)), mask=True)}, "mask leaves no pixel"),
-    ({"shear": np.zeros((32, 40, 2), complex)}, "shear must hold numbers; it holds complex128"),
-    ({"noise_std": np.ones((32, 40)) * u.m}, "noise_std must have no unit"),
-    ({"pixel_scale": 1 * u.s}, "pixel_scale must have the unit arcmin"),
-    ({"method": "kaiser_squires", "smoothing": 1 * u.m}, "smoothing must have the unit arcmin"),
-    ({"prior": (np.arange(1, 4), np.ones(3) * u.deg)}, "c_ell of the prior must have the unit sr"),
-    ({"shear": np.zeros((31, 40, 2))}, r"shear must have shape \(n, m, 2\) with n and m .* 32; got \(31, 40, 2\)"),
-    ({"shear": np.zeros((32, 40))}, "shear must have shape"),
-    ({"shear": np.zeros((2, 32, 40))}, "shear must have shape"),
-    ({"noise_std": holding((32, 40), 0)}, "noise_std is not positive and finite in 1 observed"),
-    ({"noise_std": -1.0}, "noise_std is not positive"),
-    ({"noise_std": holding((32, 40, 2), np.nan)}, "noise_std is not positive"),
-    ({"noise_std": np.ones((40, 32))}, r"noise_std must be a number or have shape \(32, 40\)"),
-    ({"mask": np.zeros((32, 40))}, "mask leaves no pixel"),
-    ({"mask": np.ones((32, 41))}, r"mask must have the shape \(32, 40\) of the shear map; got \(32, 41\)"),
-    ({"mask": holding((32, 40), 0.5)}, "mask must hold 0"),
-    ({"pixel_scale": 0.0}, "pixel_scale must be positive, in arcmin; got 0.0"),
-    ({"method": "glimpse"}, "method must be one of kaiser_squires, wiener, sparse, tv.*; got 'glimpse'"),
-    ({"num_samples": -1}, "num_samples must be an integer"),
-    ({"seed": 0.5}, "seed is an integer or"),
-    ({"prior": (np.arange(3.0), np.ones(3))}, "prior must have positive, increasing ell"),
-    ({"prior": (np.ones(3), np.ones(4))}, "prior must be"),
-    ({"method": "kaiser_squires", "smoothing": -1.0}, "smoothing must be"),
-    ({"method": "sparse", "weight": 0.0}, "weight must be positive"),
-    ({"method": "tv", "weight": -1.0}, "weight must be positive"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"shear": holding((32, 40, 2), np.nan)}, "shear is not finite in 2 observed values: mask"),
+        (
+            {"shear": holding((32, 40, 2), -999.0)},
+            "beyond 1 by more than ten .* in 2 observed values, such as -999: mask",
+        ),
+        ({"shear": holding((32, 40, 2), -1.6375e30)}, "such as -1.6375e.30: mask"),
+        ({"shear": holding((32, 40, 2), 2.1), "noise_std": 0.1}, "in 2 observed values, such as 2.1"),
+        ({"shear": np.ones((32, 40, 2)) * u.deg}, "shear must have no unit; its unit is deg"),
+        ({"shear": np.ma.array(np.zeros((32, 40, 2)), mask=True)}, "mask leaves no pixel"),
+        ({"shear": np.zeros((32, 40, 2), complex)}, "shear must hold numbers; it holds complex128"),
+        ({"noise_std": np.ones((32, 40)) * u.m}, "noise_std must have no unit"),
+        ({"pixel_scale": 1 * u.s}, "pixel_scale must have the unit arcmin"),
+        ({"method": "kaiser_squires", "smoothing": 1 * u.m}, "smoothing must have the unit arcmin"),
+        ({"prior": (np.arange(1, 4), np.ones(3) * u.deg)}, "c_ell of the prior must have the unit sr"),
+        ({"shear": np.zeros((31, 40, 2))}, r"shear must have shape \(n, m, 2\) with n and m .* 32; got \(31, 40, 2\)"),
+        ({"shear": np.zeros((32, 40))}, "shear must have shape"),
+        ({"shear": np.zeros((2, 32, 40))}, "shear must have shape"),
+        ({"noise_std": holding((32, 40), 0)}, "noise_std is not positive and finite in 1 observed"),
+        ({"noise_std": -1.0}, "noise_std is not positive"),
+        ({"noise_std": holding((32, 40, 2), np.nan)}, "noise_std is not positive"),
+        ({"noise_std": np.ones((40, 32))}, r"noise_std must be a number or have shape \(32, 40\)"),
+        ({"mask": np.zeros((32, 40))}, "mask leaves no pixel"),
+        ({"mask": np.ones((32, 41))}, r"mask must have the shape \(32, 40\) of the shear map; got \(32, 41\)"),
+        ({"mask": holding((32, 40), 0.5)}, "mask must hold 0"),
+        ({"pixel_scale": 0.0}, "pixel_scale must be positive, in arcmin; got 0.0"),
+        ({"method": "glimpse"}, "method must be one of kaiser_squires, wiener, sparse, tv.*; got 'glimpse'"),
+        ({"num_samples": -1}, "num_samples must be an integer"),
+        ({"seed": 0.5}, "seed is an integer or"),
+        ({"prior": (np.arange(3.0), np.ones(3))}, "prior must have positive, increasing ell"),
+        ({"prior": (np.ones(3), np.ones(4))}, "prior must be"),
+        ({"method": "kaiser_squires", "smoothing": -1.0}, "smoothing must be"),
+        ({"method": "sparse", "weight": 0.0}, "weight must be positive"),
+        ({"method": "tv", "weight": -1.0}, "weight must be positive"),
+    ],
+)
 def test_bad_input(change, words):
     with pytest.raises(ValueError, match=words):
         mass_map(**(GOOD | change))

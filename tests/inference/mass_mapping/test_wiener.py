@@ -106,8 +106,10 @@ def test_samples_in_a_hole_are_calibrated():
     deviations, spread = [], []
     for truth, data in zip(truths.numpy(), shear, strict=True):
         result = mass_map(data, 0.07, mask, pixel_scale=scale, method="wiener", num_samples=count)
-        z = ((x[..., hole, hole] - result.mean[hole, hole]) / result.std[hole, hole]
-             for x in (truth[:size, :size], result.samples))
+        z = (
+            (x[..., hole, hole] - result.mean[hole, hole]) / result.std[hole, hole]
+            for x in (truth[:size, :size], result.samples)
+        )
         of_truth, of_samples = (np.mean(v**2, (-2, -1)) for v in z)
         deviations.append(of_truth)
         spread.append(of_samples)

@@ -48,8 +48,9 @@ def test_summaries_are_means_of_the_posterior(loss):
     np.testing.assert_array_less(errors, np.sqrt(np.pi / 2 * 100 / SIMULATIONS))
 
 
-@pytest.mark.parametrize("loss, kind", [("vmim", "NPE"), ("mse", "NPE"),
-                                        pytest.param("mse", "NRE", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "loss, kind", [("vmim", "NPE"), ("mse", "NPE"), pytest.param("mse", "NRE", marks=pytest.mark.slow)]
+)
 def test_posteriors_from_summaries(loss, kind):
     compress = compressor(loss)
     weights = [w.copy() for w in compress.get_weights()]
@@ -73,8 +74,7 @@ def test_image_with_gaps_and_a_file(tmp_path):
     x[rng.uniform(size=x.shape) < 0.3] = np.nan
     convolution = keras.layers.Conv2D(8, 1, activation="relu")
     start = keras.Sequential([keras.Input((6, 6, 2)), convolution, keras.layers.GlobalAveragePooling2D()])
-    compress = sbi.train_compressor(start, theta, x, prior, loss="mse", invalid="gaps",
-                                    progress=False, max_epochs=30)  # fmt: skip
+    compress = sbi.train_compressor(start, theta, x, prior, loss="mse", invalid="gaps", progress=False, max_epochs=30)
     summaries = compress.predict(x, verbose=0)
     assert np.corrcoef(summaries[:, 0], np.nanmean(x, (1, 2))[:, 0])[0, 1] > 0.97
     estimator = sbi.NLE(prior, compressor=compress, density="mdn", options={"hidden": (16, 16), "components": 1})
@@ -94,8 +94,10 @@ def test_vectors_that_all_have_gaps():
 def test_same_seed_same_compressor():
     theta, x = simulate(200, 1)
     start = network()
-    made = [sbi.train_compressor(start, theta, x, PRIOR, loss="mse", seed=seed, progress=False, max_epochs=2)
-            for seed in (1, 1, 2)]  # fmt: skip
+    made = [
+        sbi.train_compressor(start, theta, x, PRIOR, loss="mse", seed=seed, progress=False, max_epochs=2)
+        for seed in (1, 1, 2)
+    ]
     one, same, other = (compress.predict(x, verbose=0) for compress in made)
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 1e-3

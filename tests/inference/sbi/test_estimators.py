@@ -75,8 +75,10 @@ def test_npe_is_calibrated(npe):
 
 def test_same_seed_same_posterior():
     theta, x = Line.simulate(200)
-    draws = [sbi.NPE(Line.prior, **MDN).fit(theta, x, seed=seed, **QUICK).posterior(x[0]).sample(9, seed=2)
-             for seed in (1, 1, 2)]  # fmt: skip
+    draws = [
+        sbi.NPE(Line.prior, **MDN).fit(theta, x, seed=seed, **QUICK).posterior(x[0]).sample(9, seed=2)
+        for seed in (1, 1, 2)
+    ]
     np.testing.assert_array_equal(draws[0], draws[1])
     assert np.abs(draws[0] - draws[2]).max() > 1e-3
 
@@ -184,8 +186,9 @@ def test_warnings(npe):
         sbi.NPE(Line.prior, **MDN).fit(theta / 2, x, **QUICK)
 
 
-@pytest.mark.parametrize("prior", [tfd.Normal(0.0, 1.0), tfd.MultivariateNormalDiag(tf.zeros([2, 3])),
-                                   tfd.Dirichlet([1.0, 2.0, 3.0])])  # fmt: skip
+@pytest.mark.parametrize(
+    "prior", [tfd.Normal(0.0, 1.0), tfd.MultivariateNormalDiag(tf.zeros([2, 3])), tfd.Dirichlet([1.0, 2.0, 3.0])]
+)
 def test_priors_that_cannot_be(prior):
     with pytest.raises(ValueError, match="prior"):
         sbi.NPE(prior)

@@ -122,8 +122,9 @@ def test_julian_dates_are_parameters(kind):
         assert abs(posterior.map()[0] - 2459005) < 0.3
 
 
-@pytest.mark.parametrize("kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow),
-                                  pytest.param("NRE", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow), pytest.param("NRE", marks=pytest.mark.slow)]
+)
 def test_priors_of_float64(kind):
     prior = tfd.Independent(tfd.Uniform(np.array([0.1, -1.8]), np.array([0.6, -0.4])), 1)
     theta = prior.sample(200, seed=[0, 1]).numpy()
@@ -135,13 +136,22 @@ def test_priors_of_float64(kind):
     assert ensemble.sample(3, theta[:4], seed=0).shape == (3, 4, 2)
 
 
-@pytest.mark.parametrize("method", ["NPE", "APT", pytest.param("NLE", marks=pytest.mark.slow),
-                                    pytest.param("NRE", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "method", ["NPE", "APT", pytest.param("NLE", marks=pytest.mark.slow), pytest.param("NRE", marks=pytest.mark.slow)]
+)
 def test_rounds_with_a_prior_of_float64(method):
     prior = [tfd.Uniform(np.float64(0.1), np.float64(0.6)), tfd.TruncatedNormal(np.float64(0.3), 0.1, 0.0, np.inf)]
     options = {"options": {"hidden": (16, 16)}} if method == "NRE" else MDN
-    posterior = sbi.sequential(lambda theta, seed: theta + 0.01, prior, [0.31, 0.31], method=method, rounds=2,
-                               simulations_per_round=100, settings=QUICK, **options)  # fmt: skip
+    posterior = sbi.sequential(
+        lambda theta, seed: theta + 0.01,
+        prior,
+        [0.31, 0.31],
+        method=method,
+        rounds=2,
+        simulations_per_round=100,
+        settings=QUICK,
+        **options,
+    )
     assert posterior.sample(20, seed=0).dtype == np.float64
 
 
@@ -165,8 +175,9 @@ def test_masked_is_not_measured():
             use(observed)
 
 
-@pytest.mark.parametrize("kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow),
-                                  pytest.param("NRE", marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow), pytest.param("NRE", marks=pytest.mark.slow)]
+)
 def test_nothing_is_answered_with_nothing(kind):
     theta, x = simulate(100)
     options = {"options": {"hidden": (16, 16)}} if kind == "NRE" else MDN

@@ -35,8 +35,9 @@ def check(posterior, simulator, rounds):
 @pytest.mark.parametrize("method", ["NPE", *(pytest.param(m, marks=pytest.mark.slow) for m in ("NLE", "NRE"))])
 def test_rounds_find_a_narrow_posterior(method):
     simulator, rounds = Simulator(), 2 if method == "NLE" else 3
-    posterior = sbi.sequential(simulator, PRIOR, X, method=method, rounds=rounds, simulations_per_round=400,
-                               settings={"progress": False})  # fmt: skip
+    posterior = sbi.sequential(
+        simulator, PRIOR, X, method=method, rounds=rounds, simulations_per_round=400, settings={"progress": False}
+    )
     check(posterior, simulator, rounds)
 
 
@@ -44,8 +45,16 @@ def test_rounds_find_a_narrow_posterior(method):
 def test_atomic_rounds_find_two_moons():
     task = sbi.TASKS["two_moons"]
     _, x = task.observation(1)
-    posterior = sbi.sequential(task.simulate, task.prior, x, method="APT", rounds=3, simulations_per_round=500, seed=1,
-                               settings={"progress": False})  # fmt: skip
+    posterior = sbi.sequential(
+        task.simulate,
+        task.prior,
+        x,
+        method="APT",
+        rounds=3,
+        simulations_per_round=500,
+        seed=1,
+        settings={"progress": False},
+    )
     draws = posterior.sample(3000, seed=1)
     # one crescent of two, or draws of a normal distribution, would be found out three times of four
     assert c2st(draws, task.reference(x, 3000, np.array([0, 5], "int32"))) < 0.7

@@ -15,21 +15,24 @@ PRIORS = {
     "uniform": lambda: tfd.Independent(tfd.Uniform([0.0, 1.0], [1.0, 3.0]), 1),
     "float64": lambda: tfd.Independent(tfd.Uniform(np.array([0.1, -1.8]), np.array([0.6, -0.4])), 1),
     "normal of float64": lambda: tfd.MultivariateNormalTriL(np.zeros(2), np.eye(2)),
-    "truncated on one side": lambda: tfd.Independent(tfd.TruncatedNormal([0.3, 1.0], 0.3, [0.0, -np.inf],
-                                                                         [np.inf, 1.2]), 1),
+    "truncated on one side": lambda: tfd.Independent(
+        tfd.TruncatedNormal([0.3, 1.0], 0.3, [0.0, -np.inf], [np.inf, 1.2]), 1
+    ),
     "half-normal": lambda: tfd.Independent(tfd.HalfNormal([1.0, 1.0]), 1),
     "mixture of a family": lambda: tfd.MixtureSameFamily(EQUAL, tfd.MultivariateNormalDiag(*NORMALS)),
     "mixture": lambda: tfd.Mixture(EQUAL, [tfd.MultivariateNormalDiag(mean) for mean in NORMALS[0]]),
     "mixture on half lines": lambda: tfd.Independent(
-        tfd.MixtureSameFamily(tfd.Categorical(probs=[[0.5, 0.5]] * 2), tfd.LogNormal([[0.0, 1.0]] * 2, 0.5)), 1),
+        tfd.MixtureSameFamily(tfd.Categorical(probs=[[0.5, 0.5]] * 2), tfd.LogNormal([[0.0, 1.0]] * 2, 0.5)), 1
+    ),
     "joint": lambda: tfd.JointDistributionSequential([tfd.Uniform(0.0, 1.0), tfd.Normal(0.0, 1.0)]),
     "joint by name": lambda: tfd.JointDistributionNamed({"b": tfd.Uniform(0.0, 1.0), "a": tfd.Normal(0.0, 1.0)}),
-    "joint with a dependence": lambda: tfd.JointDistributionSequential([tfd.HalfNormal(1.0),
-                                                                        lambda scale: tfd.Normal(0.0, scale)]),
+    "joint with a dependence": lambda: tfd.JointDistributionSequential(
+        [tfd.HalfNormal(1.0), lambda scale: tfd.Normal(0.0, scale)]
+    ),
     "list": lambda: [tfd.Independent(tfd.Uniform([0.0, 1.0], 2.0), 1), tfd.HalfNormal(1.0)],
     "list of two precisions": lambda: [tfd.Uniform(np.float64(0.1), np.float64(0.6)), tfd.Normal(0.0, 1.0)],
     "blocks": lambda: tfd.Blockwise([tfd.Uniform(0.0, 1.0), tfd.Normal(0.0, 1.0)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PRIORS)
@@ -57,17 +60,23 @@ def test_columns_of_a_joint_distribution_are_in_the_order_of_its_draws():
     assert draws[:, 0].min() < -1 and draws[:, 1].min() >= 0 and draws[:, 1].max() <= 1  # a, b
 
 
-@pytest.mark.parametrize("prior, match", [
-    (tfd.Normal(0.0, 1.0), "event shape"),
-    (tfd.MultivariateNormalDiag(tf.zeros([2, 3])), "batch shape"),
-    ([], "got list"),
-    ({"a": tfd.Normal(0.0, 1.0)}, "got dict"),
-    (tfd.Dirichlet([1.0, 2.0, 3.0]), "whatever the others are"),
-    ([tfd.Poisson(3.0), tfd.Normal(0.0, 1.0)], "whatever the others are"),
-    (tfd.MixtureSameFamily(EQUAL, tfd.Independent(tfd.Uniform(0.0, [[1.0, 3.0], [3.0, 1.0]]), 1)), "whatever"),  # an L
-    ([tfd.MixtureSameFamily(EQUAL, tfd.Uniform([0.0, 2.0], [1.0, 3.0]))], "whatever the others are"),  # a gap
-    (tfd.JointDistributionSequential([tfd.Uniform(0.0, 1.0), lambda a: tfd.Uniform(a, 2.0)]), "whatever"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prior, match",
+    [
+        (tfd.Normal(0.0, 1.0), "event shape"),
+        (tfd.MultivariateNormalDiag(tf.zeros([2, 3])), "batch shape"),
+        ([], "got list"),
+        ({"a": tfd.Normal(0.0, 1.0)}, "got dict"),
+        (tfd.Dirichlet([1.0, 2.0, 3.0]), "whatever the others are"),
+        ([tfd.Poisson(3.0), tfd.Normal(0.0, 1.0)], "whatever the others are"),
+        (
+            tfd.MixtureSameFamily(EQUAL, tfd.Independent(tfd.Uniform(0.0, [[1.0, 3.0], [3.0, 1.0]]), 1)),
+            "whatever",
+        ),  # an L
+        ([tfd.MixtureSameFamily(EQUAL, tfd.Uniform([0.0, 2.0], [1.0, 3.0]))], "whatever the others are"),  # a gap
+        (tfd.JointDistributionSequential([tfd.Uniform(0.0, 1.0), lambda a: tfd.Uniform(a, 2.0)]), "whatever"),
+    ],
+)
 def test_priors_that_cannot_be(prior, match):
     with pytest.raises(ValueError, match=f"(?s)prior.*{match}"):
         Support(prior)
@@ -84,11 +93,14 @@ def test_bounds_by_density_alone():
     assert error.max() < 1e-8
 
 
-@pytest.mark.parametrize("prior", [
-    tfd.Independent(tfd.Uniform([2459000.0, 0.0], [2459010.0, 1.0]), 1),
-    tfd.MultivariateNormalDiag([2459000.0, 0.0], [5.0, 1.0]),
-    [tfd.Normal(2459000.0, 5.0), tfd.Uniform(0.0, 1.0)],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "prior",
+    [
+        tfd.Independent(tfd.Uniform([2459000.0, 0.0], [2459010.0, 1.0]), 1),
+        tfd.MultivariateNormalDiag([2459000.0, 0.0], [5.0, 1.0]),
+        [tfd.Normal(2459000.0, 5.0), tfd.Uniform(0.0, 1.0)],
+    ],
+)
 def test_far_from_zero_parameters_are_float64(prior):
     """Steps between numbers of float32 are a quarter of a day there; real vectors must resolve seconds."""
     support = Support(prior)

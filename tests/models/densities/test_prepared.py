@@ -51,8 +51,12 @@ def test_linear_regression_is_there_before_the_training():
 def test_draws_follow_the_density(transform_y):
     model, x, _ = make(transform_y=transform_y)
     draws = model.sample(4000, x[0], seed=2).numpy()
-    grid = np.stack(np.meshgrid(*(np.linspace(m - 6 * s, m + 6 * s, 121) for m, s in
-                                  zip(draws.mean(0), draws.std(0), strict=True))), -1).astype("float32")  # fmt: skip
+    grid = np.stack(
+        np.meshgrid(
+            *(np.linspace(m - 6 * s, m + 6 * s, 121) for m, s in zip(draws.mean(0), draws.std(0), strict=True))
+        ),
+        -1,
+    ).astype("float32")
     density = np.exp(model.log_prob(grid.reshape(-1, 2), np.broadcast_to(x[0], (grid.size // 2, 2))))
     cell = np.prod(6 * draws.std(0) / 60)
     assert abs(density.sum() * cell - 1) < 0.02

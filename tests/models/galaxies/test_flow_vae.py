@@ -16,8 +16,11 @@ def share_inside(radius):
 @pytest.fixture(scope="module")
 def population():
     rng = np.random.default_rng(1)
-    conditions = {"mag_auto": rng.uniform(20, 25, 400), "flux_radius": rng.uniform(3, 20, 400),
-                  "zphot": rng.uniform(0.1, 2, 400)}
+    conditions = {
+        "mag_auto": rng.uniform(20, 25, 400),
+        "flux_radius": rng.uniform(3, 20, 400),
+        "zphot": rng.uniform(0.1, 2, 400),
+    }
     conditions = {name: values.astype("float32") for name, values in conditions.items()}
     latent = rng.normal(size=(400, LATENT)).astype("float32")
     latent[:, 0] = 2 * (conditions["mag_auto"] - 22.5) + 0.1 * latent[:, 0]
@@ -27,8 +30,15 @@ def population():
 @pytest.fixture(scope="module")
 def model(population):
     keras.utils.set_random_seed(2)
-    model = FlowVAE(latent=LATENT, size=SIZE, psf_size=PSF, decoder_units=(16,), encoder_units=24,
-                    flow={"transforms": 2, "hidden": (16,)}, catalogue={"transforms": 1, "hidden": (8,)})
+    model = FlowVAE(
+        latent=LATENT,
+        size=SIZE,
+        psf_size=PSF,
+        decoder_units=(16,),
+        encoder_units=24,
+        flow={"transforms": 2, "hidden": (16,)},
+        catalogue={"transforms": 1, "hidden": (8,)},
+    )
     model.adapt(*population)
     return model
 
@@ -51,8 +61,12 @@ def test_whole_bound_trains_on_feature_dicts(model):
     rng = np.random.default_rng(4)
     psf = np.zeros((8, PSF, PSF), "float32")
     psf[:, PSF // 2, PSF // 2] = 1
-    x = {"image": rng.normal(size=(8, SIZE, SIZE)).astype("float32"), "psf": psf, "noise_std": np.ones(8, "float32"),
-         "attrs": {"mag_auto": np.full(8, 22.0), "flux_radius": np.full(8, 8.0), "zphot": np.full(8, 1.0)}}
+    x = {
+        "image": rng.normal(size=(8, SIZE, SIZE)).astype("float32"),
+        "psf": psf,
+        "noise_std": np.ones(8, "float32"),
+        "attrs": {"mag_auto": np.full(8, 22.0), "flux_radius": np.full(8, 8.0), "zphot": np.full(8, 1.0)},
+    }
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model.loss_per_example(x, None, model(x)))
     gradients = tape.gradient(loss, model.trainable_weights)
@@ -103,14 +117,17 @@ def test_conditions_outside_the_trained_range_are_warned_of(model):
         model.sample({"mag_auto": [17.0], "flux_radius": [8.0], "zphot": [0.5]}, seed=1)
 
 
-@pytest.mark.parametrize("conditions, message", [
-    ({"mag_auto": [22.0]}, "missing: flux_radius, zphot"),
-    ({"mag_auto": [22.0], "flux_radius": [-1.0], "zphot": [0.5]}, "flux_radius positive"),
-    ({"mag_auto": [22.0, np.nan], "flux_radius": [5.0, 5.0], "zphot": [0.5, 0.5]}, "finite"),
-    ({"mag_auto": [22.0, 23.0], "flux_radius": [5.0], "zphot": [0.5]}, r"arrays \(n,\) of one length; got shapes"),
-    ({"mag_auto": 22.0, "flux_radius": 5.0, "zphot": 0.5}, r"arrays \(n,\) of one length; got shapes"),
-    ({"mag_auto": [22.0], "flux_radius": [5.0], "zphot": [0.5], "colour": [1.0]}, "unknown: colour"),
-])
+@pytest.mark.parametrize(
+    "conditions, message",
+    [
+        ({"mag_auto": [22.0]}, "missing: flux_radius, zphot"),
+        ({"mag_auto": [22.0], "flux_radius": [-1.0], "zphot": [0.5]}, "flux_radius positive"),
+        ({"mag_auto": [22.0, np.nan], "flux_radius": [5.0, 5.0], "zphot": [0.5, 0.5]}, "finite"),
+        ({"mag_auto": [22.0, 23.0], "flux_radius": [5.0], "zphot": [0.5]}, r"arrays \(n,\) of one length; got shapes"),
+        ({"mag_auto": 22.0, "flux_radius": 5.0, "zphot": 0.5}, r"arrays \(n,\) of one length; got shapes"),
+        ({"mag_auto": [22.0], "flux_radius": [5.0], "zphot": [0.5], "colour": [1.0]}, "unknown: colour"),
+    ],
+)
 def test_bad_conditions_are_refused(model, conditions, message):
     with pytest.raises(ValueError, match=message):
         model.sample(conditions, seed=1)

@@ -72,8 +72,11 @@ def test_masked_pixels_are_refused_by_name(model):
     np.testing.assert_array_equal(found, model.posterior(IMAGE, CENTRED, 0.01).mean())
     mask[1, 3, 4] = True
     masked = np.ma.array(IMAGE, mask=mask)
-    for name, given in (("image", (masked, CENTRED, 0.01)), ("psf", (IMAGE, np.ma.masked_less(CENTRED, 1e-3), 0.01)),
-                        ("noise_std", (IMAGE, CENTRED, np.ma.array([0.01] * 3, mask=[0, 1, 0])))):
+    for name, given in (
+        ("image", (masked, CENTRED, 0.01)),
+        ("psf", (IMAGE, np.ma.masked_less(CENTRED, 1e-3), 0.01)),
+        ("noise_std", (IMAGE, CENTRED, np.ma.array([0.01] * 3, mask=[0, 1, 0]))),
+    ):
         for call in (model.posterior, model.reconstruct, model.elbo):
             with pytest.raises(ValueError, match=f"{name} has masked values, and models have no mask"):
                 call(*given)
@@ -118,13 +121,16 @@ def test_endpoints_prepare_psfs_as_python_does(model, signatures, psf):
     np.testing.assert_allclose(rendered, model.decode(z, psf), atol=1e-5 * np.max(rendered))
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"image": np.where(np.arange(3)[:, None, None] == 1, np.nan, IMAGE)}, "image has values that are not finite"),
-    ({"psf": np.full_like(CENTRED, np.nan)}, "psf has values that are not finite"),
-    ({"psf": -CENTRED}, "a PSF must have a positive sum"),
-    ({"noise_std": [0.01, 0.0, 0.01]}, "noise_std must be positive and finite"),
-    ({"noise_std": np.inf}, "noise_std must be positive and finite"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"image": np.where(np.arange(3)[:, None, None] == 1, np.nan, IMAGE)}, "image has values that are not finite"),
+        ({"psf": np.full_like(CENTRED, np.nan)}, "psf has values that are not finite"),
+        ({"psf": -CENTRED}, "a PSF must have a positive sum"),
+        ({"noise_std": [0.01, 0.0, 0.01]}, "noise_std must be positive and finite"),
+        ({"noise_std": np.inf}, "noise_std must be positive and finite"),
+    ],
+)
 def test_endpoints_refuse_what_python_refuses(model, signatures, change, message):
     for name, others in (("encode", {}), ("elbo", {"seed": tf.constant([0, 1])})):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):

@@ -64,8 +64,9 @@ def test_likelihood_is_that_of_the_full_covariance(vae, stamps):
 
 def test_noise_has_the_likelihood_of_its_number_of_pixels(vae, stamps):
     z = tf.random.stateless_normal((1, LATENT), (1, 2))
-    noise = np.fft.ifft2(np.fft.fft2(np.random.default_rng(0).normal(size=(200, SIZE, SIZE)))
-                         * np.sqrt(vae.noise_power.numpy())).real
+    noise = np.fft.ifft2(
+        np.fft.fft2(np.random.default_rng(0).normal(size=(200, SIZE, SIZE))) * np.sqrt(vae.noise_power.numpy())
+    ).real
     psf = np.repeat(stamps["psf"][:1], 200, 0)
     image = vae.decode(tf.repeat(z, 200, 0), psf).numpy()[..., 0] + 0.01 * noise
     x = {"image": image.astype("float32"), "psf": psf, "noise_std": np.full(200, 0.01, "float32")}
@@ -113,17 +114,23 @@ def test_refined_posterior_is_more_probable_than_the_encoders(vae, stamps):
     assert np.all(np.isfinite(refined.covariance())) and np.all(chi2 < 10 * SIZE**2)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"image": np.zeros((4, 16, 16))}, r"image must have shape \(n, 32, 32\) or \(n, 32, 32, 1\); got \(4, 16, 16\)"),
-    ({"psf": np.ones(4)}, r"psf must have shape \(height, width\) or \(n, height, width\); got \(4,\)"),
-    ({"psf": [gaussian(PSF, 1.6, PSF // 2)] * 3}, "psf must be one image or one for each of the 4 stamps; got 3"),
-    ({"noise_std": np.ones((4, 1))}, r"noise_std must be a number or have shape \(n,\); got \(4, 1\)"),
-    ({"noise_std": np.ones(3)}, "noise_std must be a number"),
-    ({"noise_std": np.nan}, "noise_std must be positive and finite"),
-    ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "it is not in 1 of 4 stamps, the first being number 1"),
-    ({"image": np.full((4, SIZE, SIZE), np.nan)}, "not finite in 4 of 4 stamps"),
-    ({"psf": np.zeros((4, PSF, PSF))}, "positive sum"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"image": np.zeros((4, 16, 16))},
+            r"image must have shape \(n, 32, 32\) or \(n, 32, 32, 1\); got \(4, 16, 16\)",
+        ),
+        ({"psf": np.ones(4)}, r"psf must have shape \(height, width\) or \(n, height, width\); got \(4,\)"),
+        ({"psf": [gaussian(PSF, 1.6, PSF // 2)] * 3}, "psf must be one image or one for each of the 4 stamps; got 3"),
+        ({"noise_std": np.ones((4, 1))}, r"noise_std must be a number or have shape \(n,\); got \(4, 1\)"),
+        ({"noise_std": np.ones(3)}, "noise_std must be a number"),
+        ({"noise_std": np.nan}, "noise_std must be positive and finite"),
+        ({"noise_std": np.array([1.0, -1.0, 1.0, 1.0])}, "it is not in 1 of 4 stamps, the first being number 1"),
+        ({"image": np.full((4, SIZE, SIZE), np.nan)}, "not finite in 4 of 4 stamps"),
+        ({"psf": np.zeros((4, PSF, PSF))}, "positive sum"),
+    ],
+)
 def test_bad_input_is_refused(vae, stamps, change, message):
     with pytest.raises(ValueError, match=message):
         vae.posterior(**(stamps | change))
@@ -166,8 +173,9 @@ def test_bound_lies_below_the_evidence(stamps):
     evidence = np.log(np.mean(np.exp(prior + likelihood - q.log_prob(draws[:, None]).numpy()[:, 0] - likelihood.max())))
     bounds = [model.elbo(image, psf, 0.3, seed=i).numpy()[0] for i in range(50)]
     assert np.mean(bounds) < evidence + likelihood.max() + 0.1
-    np.testing.assert_allclose(likelihood[:3], model._noise_normalisation(x)[:3] + model.log_likelihood(x, draws)[:3],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        likelihood[:3], model._noise_normalisation(x)[:3] + model.log_likelihood(x, draws)[:3], rtol=1e-5
+    )
 
 
 def test_unnormalised_psfs_are_normalised_with_a_warning(vae, stamps):

@@ -23,8 +23,10 @@ def model():
 
 
 def gaussian(shape, count, seed=0):
-    maps = [fields.gaussian_maps(C_ELL[None, None], ELL, shape=shape, pixel_scale=PIXEL, seed=[seed, i])
-            for i in range(count)]
+    maps = [
+        fields.gaussian_maps(C_ELL[None, None], ELL, shape=shape, pixel_scale=PIXEL, seed=[seed, i])
+        for i in range(count)
+    ]
     return tf.cast(tf.concat(maps, 0), tf.float32)
 
 
@@ -71,10 +73,12 @@ def test_training_beats_the_wiener_filter_where_fields_are_not_gaussian():
     keras.utils.set_random_seed(1)
     model = KappaScore(pixel_scale=PIXEL, widths=(8, 16), margin=4)
     model.spectrum.set(ELL, C_ELL)
-    maps = np.concatenate([
-        fields.lognormal_maps(C_ELL[None, None], ELL, [0.01], shape=(256, 256), pixel_scale=PIXEL, seed=[2, i])
-        for i in range(6)
-    ]).astype("f4")  # fmt: skip
+    maps = np.concatenate(
+        [
+            fields.lognormal_maps(C_ELL[None, None], ELL, [0.01], shape=(256, 256), pixel_scale=PIXEL, seed=[2, i])
+            for i in range(6)
+        ]
+    ).astype("f4")
     maps = maps.reshape(6, 4, 64, 4, 64).transpose(0, 1, 3, 2, 4).reshape(-1, 64, 64)
     maps -= maps.mean((1, 2), keepdims=True)
     train, test = maps[:80], maps[80:]

@@ -42,8 +42,9 @@ def test_they_scatter_as_the_fisher_matrix_says(steps):
     for sign in (1, -1):
         theta = PIVOTS[0] + sign * np.diag(step)
         spectra = SURVEY.power(tf.constant(theta), ell)
-        kappa = fields.gaussian_maps(tf.repeat(spectra, 256, 0), ell, shape=(64, 64), pixel_scale=SURVEY.pixel_scale,
-                                     seed=[5, 6])  # fmt: skip
+        kappa = fields.gaussian_maps(
+            tf.repeat(spectra, 256, 0), ell, shape=(64, 64), pixel_scale=SURVEY.pixel_scale, seed=[5, 6]
+        )
         maps = SURVEY.observe(tf.cast(tf.einsum("nbyx->nyxb", kappa), tf.float32), [7, 8])
         found = np.asarray(layer(BandPowers(size=64, channels=5)(maps / SURVEY.noise_std)))
         matrices.append(found.reshape(2, 256, 2).mean(1))

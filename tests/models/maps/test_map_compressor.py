@@ -17,8 +17,14 @@ BOUNDS = [(0.0, np.inf), (-np.inf, np.inf)]
 
 def posterior(compressor, density="regression", members=1):
     options = {"hidden": (32,), **({"components": 2} if density == "mdn" else {})}
-    return MapPosterior(compressor=compressor, parameters=SURVEY.parameters, bounds=BOUNDS, density=density,
-                        options=options, members=members)  # fmt: skip
+    return MapPosterior(
+        compressor=compressor,
+        parameters=SURVEY.parameters,
+        bounds=BOUNDS,
+        density=density,
+        options=options,
+        members=members,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +82,9 @@ def test_posterior_of_one_step(compressor, data, tmp_path):
     np.testing.assert_array_less(np.abs(ratio.mean(0) - 1), 4 * ratio.std(0) / np.sqrt(len(ratio)))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.log_prob(theta[:4], maps[:4]), model.log_prob(theta[:4], maps[:4]), rtol=1e-3,
-                               atol=1e-3)  # fmt: skip
+    np.testing.assert_allclose(
+        again.log_prob(theta[:4], maps[:4]), model.log_prob(theta[:4], maps[:4]), rtol=1e-3, atol=1e-3
+    )
     np.testing.assert_array_equal(again.sample(4000, maps[:2], seed=1), draws)
 
 
@@ -149,8 +156,9 @@ def test_the_density_is_that_of_what_a_regression_leaves(near):
     expected += model.bijector().inverse_log_det_jacobian(theta, event_ndims=1)
     np.testing.assert_allclose(model.log_prob(theta, found), expected, rtol=1e-3, atol=2e-2)
     draws = model.sample(20, found[:8], seed=3)
-    np.testing.assert_allclose(model.distribution(found[:8]).log_prob(draws), model.log_prob(draws, found[:8]),
-                               atol=0.02)  # fmt: skip
+    np.testing.assert_allclose(
+        model.distribution(found[:8]).log_prob(draws), model.log_prob(draws, found[:8]), atol=0.02
+    )
 
 
 def test_a_long_step_is_bounded(near):

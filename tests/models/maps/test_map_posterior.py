@@ -23,8 +23,12 @@ def new():
     signal = 100 * np.tile(np.eye(2), (8, 1, 1))
     statistics = FieldStatistics(size=SIZE, channels=2, noise_std=0.1, signal=signal, bands=4)
     compressor = MapCompressor(statistics=statistics, outputs=3, hidden=(16,))
-    return MapPosterior(compressor=compressor, parameters=("amplitude", "nothing"),
-                        bounds=[(0.5, 2.0), (-np.inf, np.inf)], options={"hidden": (32, 32)})  # fmt: skip
+    return MapPosterior(
+        compressor=compressor,
+        parameters=("amplitude", "nothing"),
+        bounds=[(0.5, 2.0), (-np.inf, np.inf)],
+        options={"hidden": (32, 32)},
+    )
 
 
 @pytest.fixture(scope="module")

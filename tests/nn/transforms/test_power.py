@@ -9,8 +9,9 @@ from deepcosmo.nn.transforms.power import Power
 @pytest.fixture(scope="module")
 def adapted():
     rng = np.random.default_rng(1)
-    data = np.stack([rng.lognormal(1.0, 0.8, 4000), rng.normal(-50.0, 3.0, 4000), -rng.gamma(2.0, 5.0, 4000),
-                     np.full(4000, 7.0)], 1)  # fmt: skip
+    data = np.stack(
+        [rng.lognormal(1.0, 0.8, 4000), rng.normal(-50.0, 3.0, 4000), -rng.gamma(2.0, 5.0, 4000), np.full(4000, 7.0)], 1
+    )
     layer = Power(dim=4)
     layer.build()
     layer.adapt(data)

@@ -44,8 +44,10 @@ class Atomic(ProbabilisticModel):
 
     def loss_per_example(self, x: Tensor, y: dict[str, Tensor], y_pred: Any) -> Tensor:
         # others of the batch are draws of the same distribution: y[i - k]
-        atoms, log_prior = (ops.concatenate([ops.roll(y[name], k, axis=0) for k in range(self.atoms)], axis=0)
-                            for name in ("targets", "log_prior"))  # fmt: skip
+        atoms, log_prior = (
+            ops.concatenate([ops.roll(y[name], k, axis=0) for k in range(self.atoms)], axis=0)
+            for name in ("targets", "log_prior")
+        )
         features = ops.tile(y_pred, (self.atoms, 1))
         log_weight = self.network.log_prob_of_features(atoms, features) - log_prior
         log_weight = ops.reshape(log_weight, (self.atoms, -1))

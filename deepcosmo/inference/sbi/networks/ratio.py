@@ -57,8 +57,14 @@ class RatioEstimator(ProbabilisticModel):
             raise ValueError(f"contrasts must be at least 2; got {contrasts}")
         self.dim, self.contrasts, self.hidden = dim, contrasts, tuple(hidden)
         # what prepares x, with the smallest of densities, which is not used
-        self.prepared = PreparedDensity(dim=dim, x_shape=x_shape, compressor=compressor, gaps=gaps, density="mdn",
-                                        options={"components": 1, "hidden": (1,), "residual": False})  # fmt: skip
+        self.prepared = PreparedDensity(
+            dim=dim,
+            x_shape=x_shape,
+            compressor=compressor,
+            gaps=gaps,
+            density="mdn",
+            options={"components": 1, "hidden": (1,), "residual": False},
+        )
         self.prepared.density.trainable = False
         self.scale_y = LinearFit(dim=dim, features=0, name="scale_y")
         self.scale_y.build()
@@ -117,8 +123,15 @@ class RatioEstimator(ProbabilisticModel):
 
     def get_config(self) -> dict[str, Any]:
         inner = self.prepared.get_config()
-        return {**super().get_config(), "dim": self.dim, "x_shape": inner["x_shape"], "compressor": inner["compressor"],
-                "gaps": inner["gaps"], "contrasts": self.contrasts, "hidden": self.hidden}  # fmt: skip
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "x_shape": inner["x_shape"],
+            "compressor": inner["compressor"],
+            "gaps": inner["gaps"],
+            "contrasts": self.contrasts,
+            "hidden": self.hidden,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Self":
