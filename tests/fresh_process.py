@@ -5,6 +5,7 @@ would come to hold 10 GB in each worker. `conftest` takes the two hooks from her
 debugger) all tests run where pytest does.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -28,12 +29,12 @@ def resident():
 class Process:
     """Another pytest, which runs the tests that it is sent."""
 
-    def __init__(self, config):
+    def __init__(self, config, first):
         self.pipe, other = Pipe()
         command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "--rootdir", config.rootpath]
         environment = os.environ | {PIPE: str(other.fileno())}
         self._popen = subprocess.Popen(
-            [*command, Path(__file__)],
+            [*command, first],
             cwd=config.rootpath,
             env=environment,
             pass_fds=[other.fileno()],
@@ -61,7 +62,7 @@ def pytest_runtest_protocol(item, nextitem):
     global _process
     if not hasattr(item.config, "workerinput"):
         return None
-    _process = _process or Process(item.config)
+    _process = _process or Process(item.config, item.path)
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     try:
         memory = _process.run(item, nextitem)
@@ -93,6 +94,8 @@ def pytest_runtestloop(session):
     pipe = Connection(int(os.environ.pop(PIPE)))
     session.config.pluginmanager.register(_Reports(pipe, session.config))
     items = {}
+    # fixtures of a conftest belong to one node of its folder: all files are collected below that
+    folder = next(node for node in session.items[0].listchain() if node.path == Path(__file__).parent)
     while True:
         try:
             nodeid, following = pipe.recv()
@@ -100,7 +103,19 @@ def pytest_runtestloop(session):
             return True
         for name in filter(None, (nodeid, following)):
             if name not in items:
-                file = name.partition("::")[0]
-                items |= {item.nodeid: item for item in session.perform_collect([file])}
+                file = session.config.rootpath / name.partition("::")[0]
+                items |= {item.nodeid: item for item in session.genitems(_below(folder, file))}
         session.config.hook.pytest_runtest_protocol(item=items[nodeid], nextitem=items.get(following))
         pipe.send(resident())
+
+
+def _below(node, path):
+    """The node of a path in a folder."""
+    if node.path == path:
+        return node
+    return _below(next(child for child in _children(node) if path.is_relative_to(child.path)), path)
+
+
+@functools.cache
+def _children(folder):
+    return folder.ihook.pytest_make_collect_report(collector=folder).result
