@@ -58,7 +58,7 @@ def main():
     model, entry = zoo.load(name), zoo.info(name)
     recipe = sys.modules[load_recipe(name).evaluate.__module__]
     labels = [SYMBOLS[parameter] for parameter in recipe.SURVEY.parameters]
-    batches = TESTED[name](recipe, model.encodeor.pilot)
+    batches = TESTED[name](recipe, model.compressor.pilot)
     calibrated(entry.directory / "calibration.png", model, batches, labels)
     one_map(entry.directory / "posterior.png", model, recipe.SURVEY, recipe.EXPLICIT, labels)
     publishing.write(entry)

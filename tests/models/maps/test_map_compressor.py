@@ -120,7 +120,7 @@ def near(pilot, measured):
 def test_a_step_for_universes_like_ours(near):
     """What scores tell is in the step there, ten times nearer than the estimate; it fades out far from ours."""
     model, found, z = near
-    features = model.encodeor.features(tf.constant(found)).numpy()
+    features = model.compressor.features(tf.constant(found)).numpy()
     np.testing.assert_array_equal(features[:, : found.shape[1]], found)
     share, step = features[:, -1:], features[:, found.shape[1] : -1]
     theta = model.bijector().forward(found[:, :2])
@@ -141,7 +141,7 @@ def test_the_density_is_that_of_what_a_regression_leaves(near):
     """The first summaries are as near to the parameters as a linear regression on all features is, none of their
     weights are trained, and the posterior is the density of what they leave, in units of its covariance."""
     model, found, z = near
-    compressor = model.encodeor
+    compressor = model.compressor
     scaled = tempered(compressor.scale(compressor.features(tf.constant(found)))[0]).numpy()
     scaled = np.concatenate([scaled, np.ones((len(z), 1))], 1)
     summaries = compressor(tf.constant(found)).numpy()
@@ -166,8 +166,8 @@ def test_a_long_step_is_bounded(near):
     wild = found[:4].copy()
     wild[:, :2] = model.bijector().inverse(SURVEY.fiducial)
     wild[:, 2:4] *= 1e4
-    step = model.encodeor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
-    assert np.all(np.abs(step) <= model.encodeor.near_step.longest)
+    step = model.compressor.features(tf.constant(wild)).numpy()[:, found.shape[1] : -1]
+    assert np.all(np.abs(step) <= model.compressor.near_step.longest)
 
 
 def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
@@ -183,9 +183,9 @@ def test_posterior_with_the_step_after_a_file(near, data, tmp_path):
 
 def test_a_step_needs_universes_like_ours(near):
     model, found, z = near
-    far = model.encodeor.features(tf.constant(found)).numpy()[:, -1] < 0.1
+    far = model.compressor.features(tf.constant(found)).numpy()[:, -1] < 0.1
     with pytest.raises(ValueError, match="cannot be fitted to 0 examples"):
-        model.encodeor.adapt(found[far], z[far])
+        model.compressor.adapt(found[far], z[far])
 
 
 def test_a_second_step_begins_where_the_first_ends(compressor, measured, data, tmp_path):
