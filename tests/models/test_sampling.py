@@ -51,7 +51,7 @@ def test_draws_have_one_shape_and_repeat(name):
             for value, again in zip(draws, arrays(model.sample(n, *given, seed=seed, **options)), strict=True):
                 np.testing.assert_array_equal(value, again)
     one, other = (arrays(model.sample(3, *given, seed=s, **options))[0] for s in (1, 2))
-    assert np.all(one != other)
+    assert np.mean(one == other) < 0.01  # of thousands of numbers a few are equal by chance
     with pytest.raises(TypeError):
         model.sample(3, *given, **options)  # a seed is always given
 
