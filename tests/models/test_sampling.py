@@ -13,9 +13,10 @@ def maps_of(model):
 
 
 def shear():
+    """With the noise of COSMOS."""
     rng = np.random.default_rng(1)
-    names = "wiener", "information", "precision"
-    return {name: rng.uniform(0.01, 0.1, (2, 32, 32)).astype("float32") for name in names}
+    maps = {"wiener": rng.normal(0, 0.02, (2, 32, 32)), "information": rng.normal(0, 7, (2, 32, 32))}
+    return {name: v.astype("float32") for name, v in maps.items()} | {"precision": np.full((2, 32, 32), 48.0, "f4")}
 
 
 CONDITIONS = {"mag_auto": [22.0, 23.0], "flux_radius": [10.0, 8.0], "zphot": [0.5, 0.7]}
