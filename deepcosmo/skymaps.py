@@ -34,6 +34,7 @@ from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import UNITS, in_unit, masked
 from deepcosmo._types import PathLike
+from deepcosmo._warnings import warn
 
 __all__ = ["read_catalog", "read_map", "read_positions", "write_maps"]
 
@@ -135,7 +136,7 @@ def _numbers(values, what, unit):
     missing = np.isnan(values)
     if not missing.any():
         return values
-    warnings.warn(f"{what}: {missing.sum()} of {missing.size} values are missing", stacklevel=4)
+    warn(f"{what}: {missing.sum()} of {missing.size} values are missing")
     return np.ma.MaskedArray(values, missing)
 
 

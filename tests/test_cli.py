@@ -29,7 +29,9 @@ def failure(capsys, *arguments):
     return lines[0]
 
 
-@pytest.mark.parametrize("script", ["import deepcosmo", "from deepcosmo import cli; cli._parser().format_help()"])
+@pytest.mark.parametrize(
+    "script", ["import deepcosmo", "from deepcosmo import cli; cli.arguments.parser().format_help()"]
+)
 def test_starts_without_tensorflow(script):
     done = python("-c", f"{script}; import sys; assert not {HEAVY!r} & set(sys.modules)")
     assert done.returncode == 0, done.stderr
@@ -231,7 +233,7 @@ def test_terminals_that_are_not_utf_8(small_zoo, tmp_path):
 )
 def test_characters_that_a_terminal_lacks(encoding, expected):
     """The last one is the name of a file whose bytes Python could not decode."""
-    codecs.register_error("deepcosmo", cli._plain)
+    codecs.register_error("deepcosmo", cli.program._plain)
     assert "1.0 ± 0.1 … Sérsic σ \udcc3\udca9\n".encode(encoding, "deepcosmo") == expected
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import UNITS, in_unit, masked
 from deepcosmo._types import Number
+from deepcosmo._warnings import warn
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -277,5 +277,5 @@ def _wild(e1, e2, counted):
         said = f"{number} of {all_of_them} galaxies have no possible shear, but e1 or e2 of {size:.4g} or more in size"
         if number == all_of_them:
             raise ValueError(said)
-        warnings.warn(f"{said}: they are left out", stacklevel=3)
+        warn(f"{said}: they are left out")
     return wild

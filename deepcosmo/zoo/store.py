@@ -15,11 +15,11 @@ import os
 import re
 import tempfile
 import urllib.parse
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from deepcosmo._warnings import warn
 from deepcosmo.zoo import archives
 from deepcosmo.zoo.entry import DamagedFile, Entry, ZooError, check_name, unknown, verify
 
@@ -123,7 +123,7 @@ def entries(task: str | None = None, dataset: str | None = None) -> dict[str, En
         try:
             entry = _read(folder)
         except ZooError as error:
-            warnings.warn(f"skipped: {error}", stacklevel=3)
+            warn(f"skipped: {error}")
         else:
             found.setdefault(entry.name, entry)
     return {
@@ -161,7 +161,7 @@ def find(
         except DamagedFile as error:
             trouble.append(str(error))
     for message in trouble:
-        warnings.warn(f"{message}; looking for another copy", stacklevel=3)
+        warn(f"{message}; looking for another copy")
     if wanted.base is None:
         if trouble:
             raise DamagedFile(f"{trouble[0]}, and there is no other copy (DEEPCOSMO_URL is not set)")

@@ -45,9 +45,9 @@ class MassMap(NamedTuple):
     map: np.ndarray | None = None
 
     @property
-    def best(self) -> np.ndarray | None:
+    def best(self) -> np.ndarray:
         """The mean, of methods that have one, else the most probable map."""
-        return self.map if self.mean is None else self.mean
+        return self.map if self.mean is None else self.mean  # type: ignore[return-value]  # all have one of the two
 
 
 def mass_map(

@@ -1,7 +1,6 @@
 """What all estimators share: checked simulations, a network, files."""
 
 import abc
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from deepcosmo._types import PathLike, Prior, Seed, Tensor
+from deepcosmo._warnings import warn
 from deepcosmo.inference.sbi import simulations
 from deepcosmo.inference.sbi.mcmc import Sampler
 from deepcosmo.inference.sbi.networks.scored import Scored
@@ -235,11 +235,10 @@ class Estimator(SinglePrecision, abc.ABC):
         x = self._compressed(self._form.one(x))
         distance, largest = float(self._typical.distances(self._summaries(x))[0]), self._typical.largest
         if distance > largest:
-            warnings.warn(
+            warn(
                 f"the observation is unlike all simulations: its summaries are at a Mahalanobis distance of "
                 f"{distance:.1f} from their mean, the farthest simulation at {largest:.1f}. The model may be "
-                "misspecified, and the posterior is an extrapolation",
-                stacklevel=3,
+                "misspecified, and the posterior is an extrapolation"
             )
         return x
 

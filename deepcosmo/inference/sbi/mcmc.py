@@ -1,7 +1,6 @@
 """Samples of a density that is a prior times a likelihood: sequential Monte Carlo, then No-U-Turn chains."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import tensorflow_probability as tfp
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo._types import Seed
+from deepcosmo._warnings import warn
 
 if TYPE_CHECKING:
     from deepcosmo.inference.sbi.support import Support
@@ -117,10 +117,9 @@ class Sampler:
         """Draws (n, dim) of the posterior given data (1, ...), and their `Diagnostics`. Warns if R-hat is above 1.2."""
         theta, r_hat, ess, acceptance, stages = self._draws(n, data, CHAINS, stateless_seed(seed))
         if not np.all(r_hat < 1.2):
-            warnings.warn(
+            warn(
                 f"chains have not mixed: R-hat {np.round(r_hat[0], 2).tolist()}; several modes keep each "
-                "its chains, in numbers that sequential Monte Carlo has found",
-                stacklevel=3,
+                "its chains, in numbers that sequential Monte Carlo has found"
             )
         return theta[:, 0], Diagnostics(r_hat=r_hat[0], ess=ess[0], acceptance=float(acceptance[0]), stages=int(stages))
 
@@ -137,5 +136,5 @@ class Sampler:
             r_hat.append(some[1])
         bad = np.sum(~np.all(np.concatenate(r_hat)[:m] < 1.2, -1))
         if bad:
-            warnings.warn(f"chains have not mixed for {bad} of {m} data: R-hat is above 1.2", stacklevel=3)
+            warn(f"chains have not mixed for {bad} of {m} data: R-hat is above 1.2")
         return np.concatenate(theta, 1)[:, :m]

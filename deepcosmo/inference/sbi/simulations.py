@@ -1,7 +1,6 @@
 """Simulations and observations as they are given: checked before they train, or are shown to, anything."""
 
 import dataclasses
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import scipy.stats
 from numpy.typing import ArrayLike
 
 from deepcosmo._quantities import masked
+from deepcosmo._warnings import warn
 from deepcosmo.inference.sbi.support import offsets
 from deepcosmo.nn.transforms.outliers import extreme, far_out, moved_in
 
@@ -55,10 +55,9 @@ class Form:
     def without_offset(self) -> "Form":
         """The same for networks that take data as they are; warns if float32 is too coarse for these."""
         if self.origin.any():
-            warnings.warn(
+            warn(
                 "float32, which the compressor takes, is too coarse for x: subtract "
-                f"{np.array2string(self.origin, threshold=5)} from its last axis first",
-                stacklevel=4,
+                f"{np.array2string(self.origin, threshold=5)} from its last axis first"
             )
         return dataclasses.replace(self, origin=np.zeros_like(self.origin))
 
@@ -154,7 +153,7 @@ def checked(
                 f"{message}, the first is number {bad.argmax()}: mend the simulator, or pass "
                 'invalid="drop" to leave them out, or invalid="gaps" if NaN means "not measured"'
             )
-        warnings.warn(f"{message} and are left out: posteriors are those among simulations that succeed", stacklevel=4)
+        warn(f"{message} and are left out: posteriors are those among simulations that succeed")
         given = {name: value[~bad] for name, value in given.items()}
         if len(given["x"]) < 20:
             raise ValueError(f"only {len(given['x'])} simulations are left")
@@ -203,11 +202,10 @@ def _check_possible(prior, *parameters):
 
 def _warn_of_extremes(what, which, consequence):
     if which.any():
-        warnings.warn(
+        warn(
             f"{what} of {which.sum()} of {len(which)} simulations are extreme, first those of number "
             f"{which.argmax()}: they lie far from the bulk of all, and {consequence}. Leave them out if they "
-            "are mistakes",
-            stacklevel=5,
+            "are mistakes"
         )
 
 
@@ -217,8 +215,7 @@ def warn_if_not_of(prior: "tfp.distributions.Distribution", theta: np.ndarray) -
     p_values = np.array([scipy.stats.ks_2samp(a, b).pvalue for a, b in zip(theta.T, drawn.T, strict=True)])
     if p_values.min() * len(p_values) < 1e-6:
         column, p_value = p_values.argmin(), p_values.min()
-        warnings.warn(
+        warn(
             f"column {column} of theta is not distributed as the prior is (p = {p_value:.1g}): the posterior "
-            "will be that under the distribution which theta comes from",
-            stacklevel=4,
+            "will be that under the distribution which theta comes from"
         )

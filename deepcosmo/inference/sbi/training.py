@@ -7,7 +7,6 @@ learning rate falls. Arrays take the place of data sets, and minutes of training
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
+from deepcosmo._warnings import warn
 from deepcosmo.training.callbacks import KeepBest, assign
 from deepcosmo.training.checkpoint import State
 from deepcosmo.training.strategies import strategy as make_strategy
@@ -194,7 +194,7 @@ def train(
         except KeyboardInterrupt:
             if not state.best:
                 raise
-            warnings.warn(f"training was interrupted; the weights are those of epoch {state.best_epoch}", stacklevel=3)
+            warn(f"training was interrupted; the weights are those of epoch {state.best_epoch}")
     final = model() if strategy.num_replicas_in_sync > 1 else network  # a strategy's model can be used only under it
     final.set_weights(state.best)
     return final, history

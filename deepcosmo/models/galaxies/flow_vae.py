@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike
 
 from deepcosmo._seeds import stateless_seed
 from deepcosmo._types import Endpoints, Seed, TensorLike
+from deepcosmo._warnings import warn
 from deepcosmo.models.base import draws
 from deepcosmo.models.densities.flows import MAF
 from deepcosmo.models.galaxies.catalog import CatalogFlow
-from deepcosmo.models.galaxies.observations import numbers, warn
+from deepcosmo.models.galaxies.observations import numbers
 from deepcosmo.models.galaxies.vae import GalaxyVAE
 
 __all__ = ["FlowVAE"]

@@ -1,15 +1,14 @@
 """What users give of an observation, as tensors: stamps, PSFs and noise, checked in Python and in graphs alike."""
 
-import sys
-import warnings
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from deepcosmo._quantities import in_unit, masked
+from deepcosmo._warnings import warn
 
-__all__ = ["centroids", "checked_image", "checked_noise", "checked_psf", "numbers", "refuse", "warn"]
+__all__ = ["centroids", "checked_image", "checked_noise", "checked_psf", "numbers", "refuse"]
 
 OFF_CENTRE = 0.65  # pixels; the PSFs of HST/ACS that models were trained with have their peak on the central pixel and
 # their centroid 0.48 to 0.64 from its middle
@@ -51,14 +50,6 @@ def refuse(bad: tf.Tensor, what: str) -> None:
         tf.debugging.Assert(tf.equal(count, 0), words)
     elif count > 0:
         raise ValueError(" ".join(word if isinstance(word, str) else str(int(word)) for word in words))
-
-
-def warn(message: str) -> None:
-    """Warns at the line of the user's that called this package."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("deepcosmo", "contextlib"):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
 
 
 def checked_image(image: Any, size: int) -> tf.Tensor:

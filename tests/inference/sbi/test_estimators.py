@@ -179,8 +179,9 @@ def test_gaps_leave_the_prior():
 
 
 def test_warnings(npe):
-    with pytest.warns(UserWarning, match="unlike all simulations"):
+    with pytest.warns(UserWarning, match="unlike all simulations") as unlike:
         npe.posterior(np.array([30.0, 0.0]))
+    assert [w.filename for w in unlike] == [__file__]  # where the user's call is
     theta, x = Line.simulate(1000)
     with pytest.warns(UserWarning, match="column 0 of theta is not distributed as the prior"):
         sbi.NPE(Line.prior, **MDN).fit(theta / 2, x, **QUICK)
