@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["UNITS", "in_unit", "masked"]
+__all__ = ["UNITS", "in_unit", "masked", "refuse_masked"]
 
 UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
 """Columns of a shear catalogue -> their units, as of `in_unit`; of weights only ratios matter."""
@@ -15,6 +15,12 @@ def masked(values: Any) -> np.ndarray:
     known = isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
     mask = values.mask if known else False
     return np.broadcast_to(mask, np.shape(values))
+
+
+def refuse_masked(values: Any, name: str) -> None:
+    """Raises a ValueError if values are masked: what models compute has no masks."""
+    if (isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")) and (hidden := masked(values).sum()):
+        raise ValueError(f"{name} has {hidden} masked values, and models take none: leave them out, or fill them")
 
 
 def in_unit(values: Any, unit: str | None, name: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Fixtures of several folders: a temporary zoo with a small model, its download tree, a static server."""
 
 import dataclasses
+import fcntl
 import functools
 import http.server
 import importlib.util
@@ -8,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 from tests.fresh_process import pytest_runtest_protocol, pytest_runtestloop  # noqa: F401
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+RUN = "DEEPCOSMO_TESTS_RUN"  # folder of what the processes of a run share
 TESTS = Path(__file__).parent
 CHECKOUT = TESTS.parent
 # real data, which are no part of the project
@@ -39,15 +42,38 @@ def own_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+def pytest_configure(config):
+    """Makes the folder of `once`, which all processes of a run inherit."""
+    if RUN not in os.environ:
+        os.environ[RUN] = tempfile.mkdtemp(prefix="deepcosmo-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(RUN), ignore_errors=True))
+
+
+def once(name, make):
+    """The folder that `make(folder)` has filled, once for all processes of a run."""
+    folder, part = Path(os.environ[RUN], name), Path(os.environ[RUN], f"{name}.part")
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            make(part)
+            part.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
-def small_zoo(tmp_path_factory):
+def small_zoo():
     """Folder of a zoo with `small_cosmos` and the same as a generator of stamps, `stamps_cosmos`."""
+    return once("small_zoo", _publish)
+
+
+def _publish(root):
     import small_recipe
     from small_model import SmallModel
 
     from deepcosmo import zoo
 
-    root = tmp_path_factory.mktemp("published") / "zoo"
     for name, pixels in (("small_cosmos", 0), ("stamps_cosmos", 8)):
         task = "generation" if pixels else "regression"
         recipe = dataclasses.replace(small_recipe.RECIPE, name=name, task=task)
@@ -56,7 +82,6 @@ def small_zoo(tmp_path_factory):
         training = {"seconds": 1, "hardware": "none", "git_revision": "0" * 40, "versions": {}}
         source = TESTS / "small_recipe.py"
         zoo.publish(model, recipe, metrics=metrics, training=training, root=root, source=source)
-    return root
 
 
 def export_tool(name):
@@ -68,13 +93,15 @@ def export_tool(name):
 
 
 @pytest.fixture(scope="session")
-def small_tree(small_zoo, tmp_path_factory):
+def small_tree(small_zoo):
     """Download tree of the small zoo."""
-    out = tmp_path_factory.mktemp("served") / "models"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEEPCOSMO_ZOO", str(small_zoo))
-        export_tool("build").build(out, small_zoo)
-    return out
+
+    def build(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DEEPCOSMO_ZOO", str(small_zoo))
+            export_tool("build").build(folder, small_zoo)
+
+    return once("small_tree", build)
 
 
 @pytest.fixture

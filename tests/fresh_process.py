@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-LIMIT = 2.0  # GB of resident memory after a test
+LIMIT = 2.5  # GB of resident memory after a test
 PIPE = "DEEPCOSMO_TESTS_PIPE"
 
 _process = None

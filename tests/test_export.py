@@ -10,7 +10,7 @@ from conftest import CHECKOUT, export_tool, python
 from small_model import SmallModel
 
 from deepcosmo import export
-from deepcosmo._constants import shared
+from deepcosmo._graphs import shared
 from deepcosmo.zoo import golden
 
 # The small model's class is not part of deepcosmo, so a process that loads it has to import it first.

@@ -12,7 +12,7 @@ LINE = ("nn physics", "models", "tfds_builders", "training", "inference", "metri
 """From left to right: a room imports what lies to its left, never what lies to its right."""
 
 BESIDE = {
-    *("_constants", "_files", "_keras", "_parallel", "_quantities", "_seeds", "_types", "_warnings"),
+    *("_files", "_graphs", "_keras", "_parallel", "_quantities", "_seeds", "_types", "_warnings"),
     *("export", "plots", "skymaps", "zoo"),
 }
 """Read by every room; they import only each other."""

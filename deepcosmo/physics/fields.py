@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
-from deepcosmo._constants import shared
+from deepcosmo._graphs import shared
 from deepcosmo._types import Number, TensorLike
 from deepcosmo.physics._arguments import as_numbers, as_tensor
 

@@ -28,12 +28,14 @@ def call_keras(model: keras.Model) -> Call:
     """How `deviations` calls a Keras model: (endpoint, arguments) -> outputs, both dicts of arrays."""
     import tensorflow as tf
 
-    endpoints = model.endpoints()
+    graphs = {
+        endpoint: (tf.function(function, autograph=False), signature)
+        for endpoint, (function, signature) in model.endpoints().items()
+    }
 
     def call(endpoint, arguments):
-        function, signature = endpoints[endpoint]
-        tensors = {s.name: tf.constant(arguments[s.name], s.dtype) for s in signature}
-        outputs = tf.function(function, autograph=False)(**tensors)
+        graph, signature = graphs[endpoint]
+        outputs = graph(**{s.name: tf.constant(arguments[s.name], s.dtype) for s in signature})
         outputs = outputs if isinstance(outputs, dict) else {"output_0": outputs}
         return {name: np.asarray(value) for name, value in outputs.items()}
 

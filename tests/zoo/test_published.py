@@ -5,7 +5,7 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CHECKOUT, export_tool, python
+from conftest import CHECKOUT, export_tool, once, python
 
 from deepcosmo import zoo
 from deepcosmo.zoo import golden, publishing
@@ -61,12 +61,10 @@ def test_table_in_readme():
     assert f"-->\n{table}<!-- /models -->" in readme
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory):
+@pytest.fixture
+def tree():
     """Download tree of the zoo."""
-    out = tmp_path_factory.mktemp("served") / "models"
-    export_tool("build").build(out, CHECKOUT / "zoo")
-    return out
+    return once("tree", lambda folder: export_tool("build").build(folder, CHECKOUT / "zoo"))
 
 
 @pytest.mark.slow

@@ -112,6 +112,8 @@ class SampledPosterior(Posterior):
         self.sampler, self.data, self.diagnostics = sampler, data, None
 
     def sample(self, n: int, *, seed: Seed) -> np.ndarray:
+        if not n:
+            return np.empty((0, self.dim), self.support.dtype)
         draws, self.diagnostics = self.sampler.sample(n, self.data, seed=seed)
         return draws
 

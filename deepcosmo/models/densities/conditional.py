@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._quantities import refuse_masked
 from deepcosmo._seeds import stateless_seed
 from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.base import ProbabilisticModel
@@ -131,6 +132,7 @@ class ConditionalDensity(ProbabilisticModel):
         return self.standardise_context(self._checked(context, self.context_dim, "context"))
 
     def _checked(self, value, dim, name):
+        refuse_masked(value, name)
         value = ops.convert_to_tensor(value, "float32")
         if value.shape.rank is None or value.shape.rank < 1 or value.shape[-1] not in (dim, None):
             form = f"(..., {dim}), not {tuple(value.shape)}"

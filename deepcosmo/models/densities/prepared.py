@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._quantities import refuse_masked
 from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.densities.conditional import ConditionalDensity
 from deepcosmo.models.densities.encoded import EncodedDensity
@@ -111,6 +112,7 @@ class PreparedDensity(EncodedDensity):
 
     def encode(self, x: tf.Tensor) -> tf.Tensor:
         """Features (batch, n) of x (batch, *x_shape)."""
+        refuse_masked(x, "x")
         x = ops.convert_to_tensor(x, "float32")
         known = ops.logical_not(ops.isnan(x)) if self.gaps else None
         value = self.scaling(ops.where(known, x, 0.0) if self.gaps else x)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from deepcosmo._constants import shared
+from deepcosmo._graphs import shared
 from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.nn.fourier import fourier, frequency

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import ArrayLike
 
-from deepcosmo._constants import shared
+from deepcosmo._graphs import shared
 from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.band_powers import BandPowers, between, modes_of

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deepcosmo._constants import shared
+from deepcosmo._graphs import apart, shared
 from deepcosmo._types import TensorLike
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.physics import fields
@@ -196,7 +196,7 @@ def _typical(survey):
 @functools.lru_cache(maxsize=1)
 def _in_graphs(survey, iterations):
     """The scores as one function of all graphs, which takes long to trace and fills megabytes."""
-    return tf.function(LognormalScores(survey=survey, iterations=iterations)._scores, autograph=False)
+    return apart(LognormalScores(survey=survey, iterations=iterations)._scores)
 
 
 def _product(a, b):

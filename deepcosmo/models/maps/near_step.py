@@ -1,5 +1,6 @@
 """Newton's step for universes like ours."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from deepcosmo._graphs import apart
 from deepcosmo._types import Tensor
 from deepcosmo.models._precision import SinglePrecision
 from deepcosmo.models.maps.newton_step import NewtonStep
@@ -44,7 +46,7 @@ class NearStep(SinglePrecision, keras.layers.Layer):
     def share(self, features: Tensor) -> Tensor:
         """Of those from `near` among universes at the estimates (batch, 1), where half of all are."""
         theta = self.bijector().forward(features[:, : self.dim])  # TFP is imported when it is needed
-        return 1.0 - 0.5 * ops.exp(self.survey.log_weight(theta))[:, None]
+        return 1.0 - 0.5 * ops.exp(_log_weight(self.survey)(theta))[:, None]
 
     def adapt(self, y: np.ndarray, features: np.ndarray) -> None:
         """Fits to unconstrained parameters y (n, dim) and features (n, 2 dim + others)."""
@@ -56,3 +58,9 @@ class NearStep(SinglePrecision, keras.layers.Layer):
         """Steps (batch, dim) from the estimates, wherever these are, and the share (batch, 1) of universes there."""
         step = self.newton(features)[0] - features[:, : self.dim]
         return self.longest * ops.tanh(step / self.longest), self.share(features)
+
+
+@functools.lru_cache(maxsize=1)
+def _log_weight(survey):
+    """That of the survey, in graphs as one function."""
+    return apart(survey.log_weight)

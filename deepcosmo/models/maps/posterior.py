@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from deepcosmo._graphs import apart
+from deepcosmo._quantities import refuse_masked
 from deepcosmo._types import Endpoints, Seed, TensorLike
 from deepcosmo.models.densities.bounds import onto_bounds
 from deepcosmo.models.densities.committee import Committee
@@ -110,6 +112,7 @@ class MapPosterior(EncodedDensity):
 
     def encode(self, x: TensorLike) -> tf.Tensor:
         """Summaries (batch, n) of maps (batch, rows, columns, channels)."""
+        refuse_masked(x, "maps")
         return self.compressor(x)
 
     def compress(self, maps: TensorLike) -> tf.Tensor:
@@ -151,7 +154,7 @@ class MapPosterior(EncodedDensity):
         theta = tf.TensorSpec((None, self.dim), tf.float32, name="theta")
         seed = tf.TensorSpec((2,), tf.int32, name="seed")
         # one function for all: what it knows of the sky and of cosmology fills tens of megabytes of a graph
-        seen = tf.function(self.encode, input_signature=[maps], autograph=False)
+        seen = apart(self.encode)
         compress = lambda maps: {"summaries": seen(maps)}, [maps]
         log_prob = lambda theta, maps: {"log_prob": self.log_prob_of_features(theta, seen(maps))}, [theta, maps]
         sample = lambda maps, seed: {"theta": self.sample_of_features((), seen(maps), seed=seed)}, [maps, seed]

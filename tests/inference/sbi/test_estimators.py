@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from conftest import once
 
 from deepcosmo.inference import sbi
 from deepcosmo.inference.sbi.estimators import APT
@@ -30,9 +31,13 @@ class Line:
         return tfd.TruncatedNormal(x[0], 0.2, 0.0, 1.0).sample(n, seed=[0, 1]).numpy()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def npe():
-    return sbi.NPE(Line.prior).fit(*Line.simulate(3000), seed=1, progress=False, max_epochs=40)
+    def train(folder):
+        estimator = sbi.NPE(Line.prior).fit(*Line.simulate(3000), seed=1, progress=False, max_epochs=40)
+        estimator.save(folder / "estimator")
+
+    return sbi.load(once("npe", train) / "estimator", Line.prior)
 
 
 @pytest.mark.parametrize("x", [[0.5, 0.0], [0.02, 1.0], [1.1, -1.0]])
@@ -86,7 +91,7 @@ def test_same_seed_same_posterior():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["NLE", "NRE"])
 def test_likelihood_and_ratio_find_the_posterior(kind):
-    estimator = getattr(sbi, kind)(Line.prior).fit(*Line.simulate(3000), seed=1, progress=False, max_epochs=40)
+    estimator = getattr(sbi, kind)(Line.prior).fit(*Line.simulate(3000), seed=1, progress=False, max_epochs=20)
     x = np.array([0.9, 0.3])
     posterior = estimator.posterior(x)
     draws, exact = posterior.sample(4000, seed=1)[:, 0], Line.exact(x)

@@ -14,6 +14,7 @@ from deepcosmo.models.densities.prepared import PreparedDensity
 tfd = tfp.distributions
 PRIOR = tfd.Independent(tfd.Uniform([-1.5], 1.5), 1)
 LATENT, NOISE = 0.2, 0.1
+SETTINGS = {"progress": False, "max_epochs": 40}
 GRID = np.linspace(-1.5, 1.5, 402)[1:-1, None].astype("float32")
 
 
@@ -44,7 +45,7 @@ def log_joint(theta, latent, others):
 
 def divergence(estimator):
     """Mean Kullback-Leibler divergence of the estimator's posterior from the exact one, in nats, on a grid."""
-    _, x, _ = simulate(100, 99)
+    _, x, _ = simulate(30, 99)
     exact = -0.5 * np.sum((x - curve(GRID)[:, None]) ** 2, -1) / (LATENT**2 + NOISE**2)
     found = np.stack([estimator.posterior(one).log_prob(GRID) for one in x], 1)
     exact, found = (v - np.log(np.exp(v - v.max(0)).sum(0)) - v.max(0) for v in (exact, found))
@@ -56,8 +57,8 @@ def divergence(estimator):
 def test_scores_spare_simulations(kind, share):
     theta, x, scores = simulate(300, 0)
     make = getattr(sbi, kind)
-    without = divergence(make(PRIOR).fit(theta, x, seed=0, progress=False))
-    with_scores = divergence(make(PRIOR).fit(theta, x, scores=scores, seed=0, progress=False))
+    without = divergence(make(PRIOR).fit(theta, x, seed=0, **SETTINGS))
+    with_scores = divergence(make(PRIOR).fit(theta, x, scores=scores, seed=0, **SETTINGS))
     assert with_scores < share * without
 
 
@@ -69,7 +70,7 @@ def test_ratio_has_the_slope_of_the_scores():
     exact = np.sum(latent * np.concatenate([2 * np.cos(2 * held_out), held_out], -1), -1) / LATENT**2
     errors = []
     for given in (None, scores):
-        estimator = sbi.NRE(PRIOR).fit(theta, x, scores=given, seed=0, progress=False, max_epochs=30)
+        estimator = sbi.NRE(PRIOR).fit(theta, x, scores=given, seed=0, **SETTINGS)
         at = tf.constant(held_out, tf.float32)
         with tf.GradientTape() as tape:
             tape.watch(at)
@@ -113,9 +114,9 @@ def test_bad_scores(kind):
 def test_joint_ratios_spare_simulations():
     theta, x, _, latent = simulate_all(300, 0)
     others = np.random.default_rng([0, 1]).uniform(-1.5, 1.5, (300, 7, 1))
-    without = divergence(sbi.NRE(PRIOR).fit(theta, x, seed=0, progress=False))
+    without = divergence(sbi.NRE(PRIOR).fit(theta, x, seed=0, **SETTINGS))
     given = others, log_joint(theta, latent, others)
-    assert divergence(sbi.NRE(PRIOR).fit(theta, x, joint_ratios=given, seed=0, progress=False)) < 0.8 * without
+    assert divergence(sbi.NRE(PRIOR).fit(theta, x, joint_ratios=given, seed=0, **SETTINGS)) < 0.8 * without
 
 
 @pytest.mark.parametrize("with_scores", [False, True])

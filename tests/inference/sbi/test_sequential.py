@@ -21,24 +21,24 @@ class Simulator:
         return theta + NOISE * tf.random.stateless_normal(theta.shape, seed)
 
 
-def check(posterior, simulator, rounds):
+def check(posterior, simulator):
     draws = posterior.sample(5000, seed=1)
     exact = tfp.distributions.TruncatedNormal(X, NOISE, -1.0, 1.0).sample(20_000, seed=[0, 1]).numpy()
     assert np.all(np.abs(draws) <= 1)
     np.testing.assert_array_less(np.abs(draws.mean(0) - exact.mean(0)), 0.3 * exact.std(0))
     np.testing.assert_allclose(draws.std(0), exact.std(0), rtol=0.25)
-    assert [len(theta) for theta in simulator.theta] == [400] * rounds
+    assert [len(theta) for theta in simulator.theta] == [400, 400]
     first, last = (np.mean(np.abs(simulator.theta[i] - X).max(1) < 5 * NOISE) for i in (0, -1))
     assert first < 0.05 and last > 0.3  # simulations go where they are needed
 
 
 @pytest.mark.parametrize("method", ["NPE", *(pytest.param(m, marks=pytest.mark.slow) for m in ("NLE", "NRE"))])
 def test_rounds_find_a_narrow_posterior(method):
-    simulator, rounds = Simulator(), 2 if method == "NLE" else 3
+    simulator, settings = Simulator(), {"progress": False, "max_epochs": 30}
     posterior = sbi.sequential(
-        simulator, PRIOR, X, method=method, rounds=rounds, simulations_per_round=400, settings={"progress": False}
+        simulator, PRIOR, X, method=method, rounds=2, simulations_per_round=400, settings=settings
     )
-    check(posterior, simulator, rounds)
+    check(posterior, simulator)
 
 
 @pytest.mark.slow
@@ -50,10 +50,11 @@ def test_atomic_rounds_find_two_moons():
         task.prior,
         x,
         method="APT",
-        rounds=3,
-        simulations_per_round=500,
+        rounds=2,
+        simulations_per_round=750,
         seed=1,
-        settings={"progress": False},
+        settings={"progress": False, "max_epochs": 60},
+        options={"hidden": (32, 32)},
     )
     draws = posterior.sample(3000, seed=1)
     # one crescent of two, or draws of a normal distribution, would be found out three times of four
