@@ -31,7 +31,8 @@ class Process:
 
     def __init__(self, config, first):
         self.pipe, other = Pipe()
-        command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "--rootdir", config.rootpath]
+        command = [sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider", "-m", ""]
+        command += ["--rootdir", config.rootpath]
         environment = os.environ | {PIPE: str(other.fileno())}
         self._popen = subprocess.Popen(
             [*command, first],

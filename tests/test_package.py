@@ -102,27 +102,31 @@ def test_top_level():
     assert {top for top in tops if not top.startswith(".")} <= TOP_LEVEL | SMALL_FILES
 
 
-@pytest.mark.parametrize("marker", ["main command", "test command"])
-def test_readme_has_the_commands_that_ci_runs(marker):
+@pytest.mark.parametrize(
+    "marker, begin",
+    [("main command", "pip install -e "), ("test command", "pip install -e "), ("slow tests", "pytest ")],
+)
+def test_readme_has_the_commands_that_ci_runs(marker, begin):
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     found = re.search(f"^<!-- {marker} -->\n```bash\n(.+?)\n```$", readme, re.MULTILINE | re.DOTALL)
-    assert found and found[1].startswith("pip install -e ")
+    assert found and found[1].startswith(begin)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "status", "said"),
+    ("first", "second", "third", "status", "said"),
     [
-        ("echo testing", "echo drawing", 0, ["testing", "drawing"]),
-        ("false && echo testing", "echo drawing", 1, []),
-        ("echo testing", "false && echo drawing", 1, ["testing"]),
-        (None, "echo drawing", 1, []),
+        ("echo testing", "echo drawing", "echo training", 0, ["testing", "drawing", "training"]),
+        ("false && echo testing", "echo drawing", "echo training", 1, []),
+        ("echo testing", "false && echo drawing", "echo training", 1, ["testing"]),
+        ("echo testing", "echo drawing", "false", 1, ["testing", "drawing"]),
+        (None, "echo drawing", "echo training", 1, []),
     ],
 )
-def test_ci_runs_both_commands_of_the_readme(tmp_path, first, second, status, said):
+def test_ci_runs_the_commands_of_the_readme(tmp_path, first, second, third, status, said):
     """In a folder of its own, with a stand-in for the program that makes the environment."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(CHECKOUT / ".ci" / "run", tmp_path / ".ci" / "run")
-    blocks = [("main command", second), ("other", "echo wrong"), ("test command", first)]
+    blocks = [("main command", second), ("other", "echo wrong"), ("slow tests", third), ("test command", first)]
     text = "".join(f"<!-- {name} -->\n```bash\n{line}\n```\nText.\n" for name, line in blocks if line)
     (tmp_path / "README.md").write_text(text)
     python3 = tmp_path / "bin" / "python3"

@@ -43,6 +43,7 @@ def test_inference(tmp_path):
     assert (tmp_path / "posterior.png").is_file() and (tmp_path / "calibration.png").is_file()
 
 
+@pytest.mark.slow
 def test_lensing(tmp_path):
     shapes = "\nprint(samples.shape, summaries.shape, posterior.batch_shape, maps.shape)"
     said = run(snippet("lensing") + shapes, tmp_path)

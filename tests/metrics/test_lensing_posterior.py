@@ -34,6 +34,7 @@ def test_figure_of_merit():
     assert figure_of_merit(samples, [0, 2]) == pytest.approx(20.0, rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift, width", [(0.0, 1.0), (1.0, 1.0), (0.0, 2.0)])
 def test_distance_from_explicit_posteriors(shift, width):
     """Of normal distributions: an ideal classifier tells a shift of one standard deviation at a rate of 0.69."""

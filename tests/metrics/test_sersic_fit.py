@@ -123,6 +123,7 @@ def test_bad_input(change, message):
         sersic_fit.fit(**arguments)
 
 
+@pytest.mark.slow
 def test_real_stamps_no_worse_than_many_random_starts(monkeypatch):
     catalogue = galsim.RealGalaxyCatalog("real_galaxy_catalog.fits", dir=str(shared("cosmos_real_stamps")))
     chosen = range(0, catalogue.nobjects, 4)

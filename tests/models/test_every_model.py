@@ -156,6 +156,7 @@ STOCHASTIC = {"GalaxyVAE", "FlowVAE"}
 """Their losses draw noise in `fit`, other noise on each replica."""
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
     """By gradient descent, of which a loss that is twice as large would make a longer step."""
     names = [name for name in CASES if name not in STOCHASTIC]

@@ -50,6 +50,7 @@ def trained(cls):
     return [*model.get_weights(), distribution.log_prob(y), *draws]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [MDN, NSF])
 def test_new_models_train_as_in_float32(setting, cls):
     found = trained(cls)

@@ -83,19 +83,19 @@ def test_camb_is_met_within_the_error_of_the_fitting_formula():
             assert np.abs(error[:, chosen]).max() < 0.12
 
 
-@pytest.mark.parametrize("name", Cosmology._fields)
-def test_gradients_are_finite_differences(name):
-    ell = [30.0, 300.0, 3000.0]
+def test_gradients_are_finite_differences():
+    at, step = tf.constant(FIDUCIAL, tf.float64), 1e-4 * np.eye(len(FIDUCIAL))
 
-    def c_ell(value):
-        return cosmology.angular_power(FIDUCIAL._replace(**{name: value}), ell, SOURCE_Z, SOURCES[1])[0, 0]
+    def c_ell(values):
+        ell = [30.0, 300.0, 3000.0]
+        return cosmology.angular_power(Cosmology(*tf.unstack(values, axis=-1)), ell, SOURCE_Z, SOURCES[1])[..., 0, 0, :]
 
-    at, step = tf.constant(getattr(FIDUCIAL, name), tf.float64), 1e-4
     with tf.GradientTape() as tape:
         tape.watch(at)
         value = c_ell(at)
-    slope = tape.jacobian(value, at)
-    np.testing.assert_allclose(slope, (c_ell(at + step) - c_ell(at - step)) / (2 * step), rtol=2e-5)
+    slopes = tape.jacobian(value, at)
+    expected = (c_ell(at + step) - c_ell(at - step)) / 2e-4
+    np.testing.assert_allclose(slopes, np.transpose(expected), rtol=2e-5)
 
 
 def test_batches_graphs_and_xla_agree():

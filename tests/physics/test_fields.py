@@ -46,6 +46,7 @@ def test_spectra_are_those_asked_for(maps):
     assert_spectra(maps[1], PIXEL, EDGES, C_ELL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian", "lognormal"])
 def test_spectra_of_a_universe_from_degrees_on(name):
     """Of Planck's, from ell = 50 to 80% of the pixels' Nyquist frequency, over 400 maps of 24 degrees."""

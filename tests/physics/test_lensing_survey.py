@@ -165,6 +165,7 @@ def test_gradients_are_those_of_finite_differences():
     assert float(tf.reduce_sum(by_white * direction)) == pytest.approx(float(difference), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_scores_vanish_on_average():
     """At fixed parameters; their mean over 512 maps within four of its errors."""
     theta = tf.tile(tf.constant(SMALL.fiducial)[None], [64, 1])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deepcosmo._quantities import refuse_masked
 from deepcosmo._types import Seed, Tensor, TensorLike
 from deepcosmo.models.base import ProbabilisticModel
 
@@ -31,6 +32,7 @@ class EncodedDensity(ProbabilisticModel):
 
     def log_prob(self, y: TensorLike, x: TensorLike) -> Tensor:
         """ln p(y | x) in nats (batch,), for y (batch, dim) and x (batch, ...)."""
+        refuse_masked(y, "y")
         return self.log_prob_of_features(y, self.encode(x))
 
     def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> Tensor:

@@ -156,6 +156,7 @@ class PreparedDensity(EncodedDensity):
 
     def log_prob(self, y: TensorLike, x: TensorLike) -> tf.Tensor:
         """ln p(y | x) in nats (...), for y (..., dim) and x (..., *x_shape)."""
+        refuse_masked(y, "y")
         return self.log_prob_of_features(ops.convert_to_tensor(y, "float32"), self._features(x))
 
     def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> tf.Tensor:
@@ -164,6 +165,7 @@ class PreparedDensity(EncodedDensity):
 
     def _features(self, x):
         """Features (..., n) of x (..., *x_shape)."""
+        refuse_masked(x, "x")
         x = tf.convert_to_tensor(x, tf.float32)
         batch = tf.shape(x)[: len(x.shape) - len(self.x_shape)]
         features = self.encode(tf.reshape(x, [-1, *self.x_shape]))

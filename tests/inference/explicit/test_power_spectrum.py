@@ -27,6 +27,7 @@ def test_expected_spectra_are_those_of_maps(spectra):
     assert np.mean(deviation**2) < 2.0
 
 
+@pytest.mark.slow
 def test_posterior_is_the_exact_one(spectra):
     """Of one parameter, by quadrature."""
     maps = SURVEY.sample(tf.constant([[0.8]]), tf.constant([1, 2]))[0]

@@ -29,6 +29,7 @@ def data(kappa):
     return shear + NOISE * np.random.default_rng(0).normal(size=shear.shape), NOISE, mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [("unet", {}), ("posterior", {"num_samples": 8})])
 def test_networks_know_more_than_the_wiener_filter(kappa, data, method, options):
     """Without holes and over three noise realisations by 5.6% and 0.065 (RAMSES), 7.4% and 0.045 (Columbia)."""

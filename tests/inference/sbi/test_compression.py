@@ -39,6 +39,7 @@ def compressor(loss):
     return keras.saving.load_model(once(f"compressor_{loss}", train) / "model.keras")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["mse", "mae", "gaussian"])
 def test_summaries_are_means_of_the_posterior(loss):
     _, x = simulate(2000, 2)
@@ -50,9 +51,9 @@ def test_summaries_are_means_of_the_posterior(loss):
     np.testing.assert_array_less(errors, np.sqrt(np.pi / 2 * 100 / SIMULATIONS))
 
 
-@pytest.mark.parametrize("loss", ["vmim", "mse"])
-def test_posteriors_from_summaries(loss):
-    compress = compressor(loss)
+@pytest.mark.slow
+def test_posteriors_from_summaries():
+    compress = compressor("vmim")
     weights = [w.copy() for w in compress.get_weights()]
     estimator = sbi.NPE(PRIOR, compressor=compress).fit(*simulate(SIMULATIONS, 1), seed=1, progress=False)
     for one, other in zip(weights, compress.get_weights(), strict=True):
@@ -80,7 +81,7 @@ def test_image_with_gaps_and_a_file(tmp_path):
     estimator = sbi.NLE(prior, compressor=compress, density="mdn", options={"hidden": (16, 16), "components": 1})
     estimator.fit(theta, x, invalid="gaps", progress=False, max_epochs=3).save(tmp_path / "file")
     loaded = sbi.load(tmp_path / "file", prior)
-    np.testing.assert_array_equal(loaded.compressor.predict(x[:9], verbose=0), summaries[:9])
+    np.testing.assert_allclose(loaded.compressor.predict(x[:9], verbose=0), summaries[:9], rtol=1e-5)
     assert not any(v.trainable for v in loaded.compressor.variables) and loaded.network.dim == 1
 
 

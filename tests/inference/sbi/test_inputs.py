@@ -122,14 +122,11 @@ def test_julian_dates_are_parameters(kind):
         assert abs(posterior.map()[0] - 2459005) < 0.3
 
 
-@pytest.mark.parametrize(
-    "kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow), pytest.param("NRE", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kind", ["NPE", pytest.param("NLE", marks=pytest.mark.slow)])
 def test_priors_of_float64(kind):
     prior = tfd.Independent(tfd.Uniform(np.array([0.1, -1.8]), np.array([0.6, -0.4])), 1)
     theta = prior.sample(200, seed=[0, 1]).numpy()
-    options = {"options": {"hidden": (16, 16)}} if kind == "NRE" else MDN
-    ensemble = sbi.Ensemble([getattr(sbi, kind)(prior, **options) for _ in range(2)]).fit(theta, theta + 0.1, **QUICK)
+    ensemble = sbi.Ensemble([getattr(sbi, kind)(prior, **MDN) for _ in range(2)]).fit(theta, theta + 0.1, **QUICK)
     posterior = ensemble.posterior(theta[0])
     draws = posterior.sample(50, seed=0)
     assert draws.dtype == np.float64 and np.isfinite(posterior.log_prob(draws)).all()
@@ -137,9 +134,7 @@ def test_priors_of_float64(kind):
     assert ensemble.sample(3, theta[:4], seed=0).shape == (3, 4, 2)
 
 
-@pytest.mark.parametrize(
-    "method", ["NPE", "APT", pytest.param("NLE", marks=pytest.mark.slow), pytest.param("NRE", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("method", ["NPE", "APT", pytest.param("NRE", marks=pytest.mark.slow)])
 def test_rounds_with_a_prior_of_float64(method):
     prior = [tfd.Uniform(np.float64(0.1), np.float64(0.6)), tfd.TruncatedNormal(np.float64(0.3), 0.1, 0.0, np.inf)]
     options = {"options": {"hidden": (16, 16)}} if method == "NRE" else MDN

@@ -32,7 +32,8 @@ def check(posterior, simulator):
     assert first < 0.05 and last > 0.3  # simulations go where they are needed
 
 
-@pytest.mark.parametrize("method", ["NPE", *(pytest.param(m, marks=pytest.mark.slow) for m in ("NLE", "NRE"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["NPE", "NLE"])
 def test_rounds_find_a_narrow_posterior(method):
     simulator, settings = Simulator(), {"progress": False, "max_epochs": 30}
     posterior = sbi.sequential(

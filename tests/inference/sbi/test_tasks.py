@@ -15,6 +15,7 @@ def task(request):
     return sbi.TASKS[request.param]
 
 
+@pytest.mark.slow
 def test_simulations_and_likelihood(task):
     theta = task.prior.sample(50, seed=[0, 1])
     x = task.simulate(theta, SEED)

@@ -68,19 +68,21 @@ def test_gradient_reaches_every_weight(case):
         assert np.all(np.isfinite(gradient)) and np.any(gradient), weight.path
 
 
-def test_draws_are_differentiable(case):
-    flow, _, context = case
+@pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("context_dim", SIZES.values(), ids=SIZES)
+def test_draws_are_differentiable(name, context_dim):
+    flow, _, context = make(name, context_dim, transforms=2)
     weight = flow.trainable_weights[0]
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(flow.sample(10 if context is None else (), context, seed=0) ** 2)
     gradient = tape.gradient(total, weight.value)
-    step = 1e-2 * gradient / tf.norm(gradient)
+    step = 2e-3 * gradient / tf.norm(gradient)
     totals = []
     for sign in (1, -1):
         weight.assign(weight + sign * step)
         totals.append(float(tf.reduce_sum(flow.sample(10 if context is None else (), context, seed=0) ** 2)))
         weight.assign(weight - sign * step)
-    assert (totals[0] - totals[1]) / 2e-2 == pytest.approx(float(tf.norm(gradient)), rel=0.05)
+    assert (totals[0] - totals[1]) / 4e-3 == pytest.approx(float(tf.norm(gradient)), rel=0.05)
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -110,19 +112,13 @@ def test_draws_follow_the_density(case):
     assert np.abs(np.corrcoef(z.T)[np.triu_indices(3, 1)]).max() < 4.5 / np.sqrt(4000)
 
 
-@pytest.mark.parametrize("form", ["keras", "weights"])
-def test_saved_flow_draws_the_same(case, form, tmp_path):
+def test_saved_flow_draws_the_same(case, tmp_path):
     flow, y, context = case
-    if form == "keras":
-        flow.save(tmp_path / "flow.keras")
-        again = keras.saving.load_model(tmp_path / "flow.keras")
-    else:
-        flow.save_weights(tmp_path / "flow.weights.h5")
-        again = type(flow).from_config(flow.get_config())
-        again.load_weights(tmp_path / "flow.weights.h5")
+    flow.save(tmp_path / "flow.keras")
+    again = keras.saving.load_model(tmp_path / "flow.keras")
     n = 10 if context is None else ()
-    np.testing.assert_array_equal(again.sample(n, context, seed=7), flow.sample(n, context, seed=7))
-    np.testing.assert_array_equal(again.log_prob(y, context), flow.log_prob(y, context))
+    np.testing.assert_allclose(again.sample(n, context, seed=7), flow.sample(n, context, seed=7), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(again.log_prob(y, context), flow.log_prob(y, context), rtol=1e-5, atol=1e-5)
     assert again.get_config() == flow.get_config()
 
 
@@ -241,7 +237,7 @@ def test_unconditional_fit_takes_y_alone_or_an_empty_context():
     assert np.isfinite(flow.fit(dataset, verbose=0).history["loss"][0])
 
 
-def train(flow, data, test, *, epochs, batch_size=512, rate=2e-3):
+def train(flow, data, test, *, epochs, batch_size, rate):
     flow.adapt(*data)
     steps = epochs * -(-len(data[0]) // batch_size)
     flow.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)), steps_per_execution=20)
@@ -257,7 +253,7 @@ def test_two_moons(name):
     test = two_moons(20_000, seed=2)
     entropy = -two_moons_log_prob(test).mean()
     assert entropy == pytest.approx(0.292, abs=0.02)
-    assert train(flow, [two_moons(50_000, seed=1)], [test], epochs=30) < entropy + 0.02
+    assert train(flow, [two_moons(40_000, seed=1)], [test], epochs=15, batch_size=1000, rate=1e-2) < entropy + 0.02
 
 
 @pytest.mark.slow
@@ -268,6 +264,6 @@ def test_lognormal():
     spline = {"kind": "autoregressive", "bins": 24, "bound": 60.0}
     flow = NSF(dim=1, context_dim=1, transforms=3, hidden=(64, 64), **spline)
     x, y = lognormal(20_000, seed=2)
-    nll = train(flow, lognormal(30_000, seed=1), (y, x), epochs=30)
+    nll = train(flow, lognormal(30_000, seed=1), (y, x), epochs=30, batch_size=512, rate=2e-3)
     # The test set's own mean of log p varies more than the margin: compare on the same points.
     assert nll < -lognormal_log_prob(x, y).mean() + 0.02

@@ -53,6 +53,7 @@ def test_gaussian_field_has_the_score_of_its_closed_form():
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-3 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_scores_change_with_the_parameters_as_much_as_they_vary(scores):
     """Fisher's identity, d <score> / d theta = cov(score), to the 10% that the variance of 200 maps allows."""
     n, step = 200, 0.04
@@ -67,6 +68,7 @@ def test_scores_change_with_the_parameters_as_much_as_they_vary(scores):
     assert measured(0.831).var() == pytest.approx(slope, rel=0.25)
 
 
+@pytest.mark.slow
 def test_every_map_converges():
     """In universes far from linear, too: three times the iterations, the same scores to a tenth of their scatter."""
     theta = np.float32([[0.1, 1.3], [0.3, 1.2], [0.6, 1.1], [0.9, 1.0], [0.3, 0.4]])

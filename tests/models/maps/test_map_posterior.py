@@ -41,6 +41,7 @@ def trained():
     return model
 
 
+@pytest.mark.slow
 def test_it_learns_the_amplitude(trained):
     """To the 1 / sqrt(2 n) that n = 512 pixels allow, and of the other parameter nothing but the prior."""
     maps, theta = simulated(256, 2)
