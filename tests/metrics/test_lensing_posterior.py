@@ -55,6 +55,7 @@ def test_distance_from_explicit_posteriors(shift, width):
         assert score == pytest.approx(0.76 if shift else 0.74, abs=0.05)
 
 
+@pytest.mark.slow
 def test_what_a_normal_distribution_would_reach():
     """C2ST has as a reference what moments alone reach: of exponential draws more than of normal ones."""
     rng = np.random.default_rng(2)

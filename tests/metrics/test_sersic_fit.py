@@ -53,6 +53,7 @@ def test_jacobian(name):
         np.testing.assert_allclose(analytic, numeric, atol=5e-3 * np.abs(numeric).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["disc", "bulge", "edge-on"])
 def test_parameters_are_recovered_within_their_errors(name):
     """Eight noise realisations: pulls (fit - truth) / Fisher error have mean 0 and variance 1; chi^2 is 1."""

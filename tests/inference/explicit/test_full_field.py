@@ -37,6 +37,7 @@ class WhiteSky(LensingSurvey):
 SKY = WhiteSky(pixels=8, width=0.3, parameters=("sigma_8",))
 
 
+@pytest.mark.slow
 def test_posterior_is_the_exact_one():
     """That of the amplitude of a white field in white noise, by quadrature; errors from the effective sample size."""
     maps = SKY.sample(tf.constant([[0.9]]), tf.constant([1, 2]))[0]

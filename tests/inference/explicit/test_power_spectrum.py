@@ -18,6 +18,7 @@ def spectra():
     return PowerSpectrum(SURVEY, bands=5, simulations=512, progress=False)
 
 
+@pytest.mark.slow
 def test_expected_spectra_are_those_of_maps(spectra):
     theta = tf.tile(tf.constant(SURVEY.fiducial)[None], [16, 1])
     seen = np.concatenate([spectra.measure(SURVEY.sample(theta, tf.constant([8, i]))) for i in range(32)])
@@ -46,6 +47,7 @@ def test_posterior_is_the_exact_one(spectra):
     np.testing.assert_array_equal(samples, spectra.sample(4000, maps, seed=3)[:, 0])
 
 
+@pytest.mark.slow
 def test_a_prior_of_float64(spectra, monkeypatch):
     prior = tfd.Independent(tfd.TruncatedNormal(np.array([0.8]), 0.1, np.array([0.0]), np.inf), 1)
     monkeypatch.setattr(spectra, "support", Support(prior))

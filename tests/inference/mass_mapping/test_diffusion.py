@@ -133,6 +133,7 @@ def lognormal(noise, size=40):
 EVEN, UNEVEN = np.ones((40, 40)), np.where(np.arange(40) < 20, 1.0, 30.0) * np.ones((40, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0056 * EVEN, 0.022 * EVEN, 0.0056 * UNEVEN])
 def test_precise_data_are_followed(noise):
     """The published prior at the noise of mocks is no worse than a Gaussian one, though it is that of another sky."""

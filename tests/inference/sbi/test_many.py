@@ -24,6 +24,7 @@ def log_likelihood(theta, x):
     return -0.5 * tf.reduce_sum(((x - theta) / WIDTH) ** 2, -1)
 
 
+@pytest.mark.slow
 def test_chains_of_a_known_likelihood_are_calibrated_and_compiled_once():
     sampler = Sampler(Support(PRIOR), log_likelihood)
     theta, x = simulate(60, 1)  # more than are sampled at once

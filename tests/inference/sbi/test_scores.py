@@ -124,6 +124,7 @@ def test_joint_ratios_spare_simulations(ratio):
     assert divergence(sbi.NRE(PRIOR).fit(theta, x, joint_ratios=given, seed=0, **SETTINGS)) < 0.8 * divergence(ratio)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_scores", [False, True])
 def test_joint_ratios_leave_the_loss_what_it_is_on_average(with_scores):
     """With the same hypotheses: the probability of each takes the place of which it was."""

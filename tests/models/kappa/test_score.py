@@ -68,6 +68,7 @@ def test_seeds(model):
     assert np.abs(one - other).max() > 0
 
 
+@pytest.mark.slow
 def test_training_beats_the_wiener_filter_where_fields_are_not_gaussian():
     """Log-normal maps: 150 steps lower the loss of each of 16 unseen maps, and tell where errors are large."""
     keras.utils.set_random_seed(1)
