@@ -133,7 +133,7 @@ def _batches(x, y, rows, size, seed=None):
     index = index.batch(size, drop_remainder=seed is not None)
     arrays = tf.nest.map_structure(tf.constant, (x, y))
     of = lambda rows: tf.nest.map_structure(lambda v: tf.gather(v, rows), arrays)  # noqa: E731
-    return index.map(of, deterministic=True).prefetch(8)
+    return index.map(of).prefetch(8)
 
 
 def train(
