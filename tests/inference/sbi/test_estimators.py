@@ -78,6 +78,7 @@ def test_npe_is_calibrated(npe):
     assert found["ranks"].min() > 1e-3 and found["tarp"] > 1e-3
 
 
+@pytest.mark.filterwarnings("error::UserWarning")  # good data are warned of by nobody
 def test_same_seed_same_posterior():
     theta, x = Line.simulate(200)
     draws = [
