@@ -90,15 +90,15 @@ def test_same_seed_same_posterior():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["NLE", "NRE"])
-def test_likelihood_and_ratio_find_the_posterior(kind):
+@pytest.mark.parametrize("kind, apart, wide", [("NLE", 0.15, 0.15), ("NRE", 0.3, 0.2)])
+def test_likelihood_and_ratio_find_the_posterior(kind, apart, wide):
     estimator = getattr(sbi, kind)(Line.prior).fit(*Line.simulate(3000), seed=1, progress=False, max_epochs=25)
     x = np.array([0.9, 0.3])
     posterior = estimator.posterior(x)
     draws, exact = posterior.sample(4000, seed=1)[:, 0], Line.exact(x)
     assert draws.min() >= 0 and draws.max() <= 1
-    # a tenth of the width, as above, times three: this is one posterior, near an edge
-    assert abs(draws.mean() - exact.mean()) < 0.3 * exact.std() and abs(draws.std() / exact.std() - 1) < 0.2
+    # of a ratio three times the tenth of the width above: this is one posterior, near an edge
+    assert abs(draws.mean() - exact.mean()) < apart * exact.std() and abs(draws.std() / exact.std() - 1) < wide
     found = posterior.diagnostics
     assert found.r_hat.max() < 1.15 and found.ess.min() > 1000 and 0.5 < found.acceptance <= 1
 
