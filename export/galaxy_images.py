@@ -12,15 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-# galaxies that the HUDF collection holds under several names, found by looking
+from deepcosmo.physics.galaxies import to_galsim
+from tfds_builders.galaxy_images.folder import TABLE
+
+# galaxies that the HUDF collection holds under several names
 SAME = {
-    **{"ivydoneall3_44": "doneall2_10", "ivydoneall3_25": "doneall2_27", "ivydoneall3_40": "doneall2_4"},
-    **{"ivydoneall3_17": "doneall2_9", "ivydoneall3_43": "doneall2_9"},
-    **{"ivydoneall3_11": "doneall2_43", "ivydoneall3_45": "doneall2_5"},
+    "ivydoneall3_11": "doneall2_43",
+    "ivydoneall3_17": "doneall2_9",
+    "ivydoneall3_25": "doneall2_27",
+    "ivydoneall3_40": "doneall2_4",
+    "ivydoneall3_43": "doneall2_9",
+    "ivydoneall3_44": "doneall2_10",
+    "ivydoneall3_45": "doneall2_5",
 }
 
 
 def main():
+    from astropy.table import Table
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collections", type=Path)
     parser.add_argument("out", type=Path)
@@ -29,7 +38,7 @@ def main():
         folder = arguments.out / name
         folder.mkdir(parents=True)
         rows = rows_of(arguments.collections, folder)
-        _write_table(rows, folder)
+        Table(rows=rows).write(folder / TABLE)
         print(f"{folder}: {len(rows)} images of {len({row['galaxy'] for row in rows})} galaxies")
 
 
@@ -91,21 +100,13 @@ def _write(path, array):
     return path.name
 
 
-def _write_table(rows, folder):
-    from astropy.table import Table
-
-    columns = {name: [row.get(name, np.nan) for row in rows] for name in {key: None for row in rows for key in row}}
-    Table(columns).write(folder / "images.ecsv")
-
-
 def _resampled(psf, scale, other):
-    """A PSF in pixels of another side, with an odd number of them."""
-    import galsim
-
-    psf = galsim.InterpolatedImage(galsim.Image(np.array(psf, float), scale=scale), normalization="flux")
-    size = int(min(psf.image.array.shape) * scale / other) // 2 * 2 - 1
+    """A PSF, centred on pixel [n // 2, n // 2], in pixels of another side, of which there is an odd number."""
+    even = (np.array(psf.shape) + 1) % 2
+    psf = psf[even[0] :, even[1] :]  # the centre is in the middle
+    size = int(min(psf.shape) * scale / other) // 2 * 2 - 1
     # each pixel of the image is a sample: the pixel's response is in it
-    return psf.drawImage(nx=size, ny=size, scale=other, method="no_pixel").array
+    return to_galsim(psf, scale).drawImage(nx=size, ny=size, scale=other, method="no_pixel").array
 
 
 if __name__ == "__main__":
