@@ -20,7 +20,7 @@ __all__ = ["Diagnostics", "Sampler"]
 CHAINS = 1000
 WARMUP, STEPS = 40, 30  # of each chain, after sequential Monte Carlo has spread them over the posterior
 DEPTH = 4  # of trees, that is at most 15 leapfrog steps
-SIDE_BY_SIDE, CHAINS_OF_MANY = (5, 50), 100  # posteriors that are sampled at once, few or many; chains of each
+FEW, MANY, CHAINS_OF_MANY = 5, 50, 100  # posteriors that are sampled at once, and chains of each
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,6 @@ class Sampler:
     def _chains(self, start, data, seed):
         to_temper, to_run = tf.unstack(tf.random.split(seed, 2))
 
-        @tf.function(autograph=False)
         def likelihood(z):
             value = self.log_likelihood(z, data)
             return tf.where(tf.math.is_finite(value), value, -1e30)
@@ -129,7 +128,7 @@ class Sampler:
         m = tf.nest.flatten(data)[0].shape[0]
         if not n * m:
             return np.empty((n, m, self.support.dim), self.support.dtype)
-        theta, r_hat, size = [], [], next((size for size in SIDE_BY_SIDE if m <= size), SIDE_BY_SIDE[-1])
+        theta, r_hat, size = [], [], FEW if m <= FEW else MANY
         for i, own in zip(range(0, m, size), tf.random.split(stateless_seed(seed), -(-m // size)), strict=True):
             rows = np.minimum(np.arange(i, i + size), m - 1)  # always as many, for what is compiled
             some = self._draws(n, tf.nest.map_structure(lambda v: tf.gather(v, rows), data), CHAINS_OF_MANY, own)  # noqa: B023

@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from deepcosmo.inference import sbi
-from deepcosmo.inference.sbi.mcmc import SIDE_BY_SIDE, Sampler
+from deepcosmo.inference.sbi.mcmc import MANY, Sampler
 from deepcosmo.inference.sbi.support import Support
 from deepcosmo.metrics.calibration import calibration
 
@@ -28,7 +28,7 @@ def log_likelihood(theta, x):
 def test_chains_of_a_known_likelihood_are_calibrated_and_compiled_once():
     sampler = Sampler(Support(PRIOR), log_likelihood)
     theta, x = simulate(60, 1)  # more than are sampled at once
-    assert len(x) > SIDE_BY_SIDE[-1]
+    assert len(x) > MANY
     draws = sampler.sample_many(1000, tf.constant(x), seed=2)
     assert draws.shape == (1000, 60, 2)
     variance = 1 / (1 + 1 / WIDTH**2)
