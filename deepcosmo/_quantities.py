@@ -12,14 +12,18 @@ UNITS = {"ra": "deg", "dec": "deg", "e1": "", "e2": "", "weight": None}
 
 def masked(values: Any) -> np.ndarray:
     """Where values are masked, as by `numpy.ma`, `MaskedColumn` or `astropy.utils.masked`: bool, of their shape."""
-    known = isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
+    known = _have_mask(values)
     mask = values.mask if known else False
     return np.broadcast_to(mask, np.shape(values))
 
 
+def _have_mask(values):
+    return isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")  # the latter are astropy's
+
+
 def refuse_masked(values: Any, name: str) -> None:
     """Raises a ValueError if values are masked: what models compute has no masks."""
-    if (isinstance(values, np.ma.MaskedArray) or hasattr(values, "unmasked")) and (hidden := masked(values).sum()):
+    if _have_mask(values) and (hidden := masked(values).sum()):
         raise ValueError(f"{name} has {hidden} masked values, and models take none: leave them out, or fill them")
 
 

@@ -1,32 +1,23 @@
 """The data set `galaxy_images`, from folders of made-up images."""
 
-import tempfile
-from pathlib import Path
-
 import dummy_images
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from astropy.io import fits
 from astropy.table import Table
+from made_up import MadeUp
 
 import tfds_builders
 from tfds_builders import GalaxyImagesConfig
 from tfds_builders.galaxy_images import folder
 
 
-class GalaxyImagesTest(tfds.testing.DatasetBuilderTestCase):
+class GalaxyImagesTest(MadeUp, tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = tfds_builders.GalaxyImages
     BUILDER_CONFIG_NAMES_TO_TEST = ["manual"]
     SPLITS = {"train": 17, "test": 2}
-
-    @classmethod
-    def setUpClass(cls):
-        made = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(made.cleanup)
-        cls.EXAMPLE_DIR = made.name
-        dummy_images.write(Path(made.name))
-        super().setUpClass()
+    write = staticmethod(dummy_images.write)
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """The data set `kappa_maps`: tiny simulations, and made-up files of kappaTNG."""
 
-import tempfile
-from pathlib import Path
-
 import dummy_kappatng
 import h5py
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from conftest import shared
+from made_up import MadeUp
 
 import tfds_builders
 from deepcosmo.physics import cosmology, lightcone
@@ -48,18 +46,11 @@ def assert_identical(first, second):
         np.testing.assert_equal(first[key], second[key])
 
 
-class KappaTNGTest(tfds.testing.DatasetBuilderTestCase):
+class KappaTNGTest(MadeUp, tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = tfds_builders.KappaMaps
     BUILDER_CONFIG_NAMES_TO_TEST = [TNG]
     SPLITS = {"train": 6, "validation": 1, "test": 1}
-
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.EXAMPLE_DIR = folder.name
-        dummy_kappatng.write(Path(folder.name))
-        super().setUpClass()
+    write = staticmethod(dummy_kappatng.write)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tfds_builders.splits import split_at
+
 __all__ = [
     "COLUMNS",
     "ZERO_POINT",
@@ -21,7 +23,6 @@ __all__ = [
 ZERO_POINT = 25.94  # AB magnitude of one count per second in HST/ACS F814W (GalSim's COSMOS convention)
 SERSIC_RANGE, SERSIC_STEP = (0.3, 6.0), 0.05  # as in `galsim.COSMOSCatalog`
 HLR_RANGE = (0.01, 10.0)  # arcsec; smaller fits are failed ones (a third of a pixel)
-SPLITS = (("train", 80), ("validation", 90), ("test", 100))  # upper bounds, in per cent
 
 COLUMNS = np.dtype(
     [("ident", "i8"), ("mag_auto", "f8"), ("flux_radius", "f8"), ("zphot", "f8"), ("use_bulge", "?")]
@@ -131,7 +132,7 @@ def split_of(ident):
     if np.ndim(ident):
         return np.array([split_of(i) for i in np.asarray(ident).tolist()], dtype="U10")
     percent = int(hashlib.md5(f"cosmos:{int(ident)}".encode()).hexdigest(), 16) % 100
-    return next(name for name, bound in SPLITS if percent < bound)
+    return split_at(percent)
 
 
 def clean(record):

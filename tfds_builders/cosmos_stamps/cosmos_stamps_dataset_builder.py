@@ -9,6 +9,7 @@ from absl import logging
 from deepcosmo._parallel import ordered_map
 from tfds_builders.cosmos_stamps import catalog, generation, psfs, real
 from tfds_builders.cosmos_stamps.rendering import PSF_STAMP, STAMP
+from tfds_builders.splits import SPLITS
 
 __all__ = ["Builder", "CosmosStampsConfig"]
 
@@ -116,7 +117,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return generation.chunks(galaxies[chosen], library, flux=config.flux, noise_std=config.noise_std)
 
         split = catalog.split_of(galaxies["ident"])
-        names = [name for name, _ in catalog.SPLITS if np.any(split == name)]
+        names = [name for name, _ in SPLITS if np.any(split == name)]
         return {name: self._generate_examples(function, chunks(split == name)) for name in names}
 
     def _generate_examples(self, function, chunks):

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from deepcosmo._quantities import in_unit
+from tfds_builders.splits import split_at
+
 __all__ = ["TABLE", "Images", "read_image", "read_tables", "split_of"]
 
 TABLE = "images.ecsv"
 NUMBERS = {"pixel_scale": "arcsec", "zero_point": "mag", "noise_std": None, "redshift": ""}  # and their units
 REQUIRED = ("galaxy", "file", "band", "pixel_scale")
-SPLITS = (("train", 80), ("validation", 90), ("test", 100))  # upper bounds, in per cent
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +35,7 @@ class Images:
 
 def split_of(galaxy):
     """The split of a galaxy, by a hash of its name, which all of its images share."""
-    place = int.from_bytes(hashlib.sha256(galaxy.encode()).digest()[:8], "big") % 100
-    return next(name for name, bound in SPLITS if place < bound)
+    return split_at(int.from_bytes(hashlib.sha256(galaxy.encode()).digest()[:8], "big") % 100)
 
 
 def read_tables(folder):
@@ -53,8 +54,6 @@ def read_tables(folder):
 
 def _read_table(path, top):
     from astropy.table import Table
-
-    from deepcosmo._quantities import in_unit
 
     try:
         table = Table.read(path, format="ascii.ecsv")
@@ -144,14 +143,13 @@ def _read(folder, name, hdu, plane):
         values = hdus[hdu].data
         if values is None:
             raise ValueError(f"{path}: HDU {hdu} holds no image")
-        values = np.array(values, np.float64)
-    if values.ndim == 3:
-        if plane >= len(values):
-            raise ValueError(f"{path}: HDU {hdu} has no plane {plane}, only {len(values)}")
-        values = values[plane]
-    if values.ndim != 2:
-        raise ValueError(f"{path}: HDU {hdu} must be an image or a cube; its shape is {values.shape}")
-    return values
+        if values.ndim == 3:
+            if plane >= len(values):
+                raise ValueError(f"{path}: HDU {hdu} has no plane {plane}, only {len(values)}")
+            values = values[plane]  # the others need not be read
+        if values.ndim != 2:
+            raise ValueError(f"{path}: HDU {hdu} must be an image or a cube; its shape is {values.shape}")
+        return np.array(values, np.float64)
 
 
 def _noise(image, mask):

@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from tfds_builders.galaxy_images import folder
+from tfds_builders.splits import SPLITS
 
 __all__ = ["Builder", "GalaxyImagesConfig"]
 
@@ -52,7 +53,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         tables = folder.read_tables(self.builder_config.images or dl_manager.manual_dir)
-        images = {name: [] for name, _ in folder.SPLITS}
+        images = {name: [] for name, _ in SPLITS}
         for table in tables:
             for row in table.rows:
                 images[folder.split_of(row["galaxy"])].append((table, row))

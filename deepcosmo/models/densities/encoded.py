@@ -13,6 +13,7 @@ class EncodedDensity(ProbabilisticModel):
     """p(y | x), by features of x: who asks several times of the same x encodes it once.
 
     A subclass defines `encode`, `log_prob_of_features` and `sample_of_features`. The model's output are the features.
+    One whose x may have more axes than one for the batch defines `_features`, too.
     """
 
     def encode(self, x: TensorLike) -> Tensor:
@@ -27,14 +28,21 @@ class EncodedDensity(ProbabilisticModel):
         """As `sample`, for features (batch, n) of x."""
         raise NotImplementedError
 
+    def _features(self, x):
+        """Features of x as `log_prob` and `sample` take it."""
+        return self.encode(x)
+
     def call(self, x: Tensor) -> Tensor:
         return self.encode(x)
 
     def log_prob(self, y: TensorLike, x: TensorLike) -> Tensor:
-        """ln p(y | x) in nats (batch,), for y (batch, dim) and x (batch, ...)."""
+        """ln p(y | x) in nats (batch,), for y (batch, dim) and x (batch, ...).
+
+        A `PreparedDensity` takes any number of axes in place of that of the batch.
+        """
         refuse_masked(y, "y")
-        return self.log_prob_of_features(y, self.encode(x))
+        return self.log_prob_of_features(y, self._features(x))
 
     def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> Tensor:
         """Draws (n, batch, dim) for x (batch, ...); `seed` is an int or int32[2]."""
-        return self.sample_of_features(n, self.encode(x), seed=seed)
+        return self.sample_of_features(n, self._features(x), seed=seed)

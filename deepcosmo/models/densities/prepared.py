@@ -136,7 +136,7 @@ class PreparedDensity(EncodedDensity):
 
     def log_prob_of_features(self, y: TensorLike, features: tf.Tensor) -> tf.Tensor:
         """As `log_prob`, for features (..., n) of x."""
-        left, change = self.left(y, features)
+        left, change = self.left(ops.convert_to_tensor(y, "float32"), features)
         batch = tf.broadcast_dynamic_shape(tf.shape(left)[:-1], tf.shape(features)[:-1])
         rows = (
             tf.reshape(tf.broadcast_to(v, tf.concat([batch, v.shape[-1:]], 0)), [-1, v.shape[-1]])
@@ -153,15 +153,6 @@ class PreparedDensity(EncodedDensity):
         left = self.density.sample(n, tf.reshape(features, [-1, features.shape[-1]]), seed=seed)
         shape = tf.concat([tf.shape(left)[:-2], tf.shape(features)[:-1], [self.dim]], 0)
         return self.whole(tf.reshape(left, shape), features)
-
-    def log_prob(self, y: TensorLike, x: TensorLike) -> tf.Tensor:
-        """ln p(y | x) in nats (...), for y (..., dim) and x (..., *x_shape)."""
-        refuse_masked(y, "y")
-        return self.log_prob_of_features(ops.convert_to_tensor(y, "float32"), self._features(x))
-
-    def sample(self, n: int | Sequence[int], x: TensorLike, *, seed: Seed) -> tf.Tensor:
-        """Draws (n, ..., dim) for x (..., *x_shape); `seed` is an int or int32[2]."""
-        return self.sample_of_features(n, self._features(x), seed=seed)
 
     def _features(self, x):
         """Features (..., n) of x (..., *x_shape)."""
